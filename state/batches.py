@@ -1,0 +1,374 @@
+"""What flows between the steps: batches of columns, never an object per event.
+
+Every batch is rows of a NumPy record type (a column is `batch.rows["ts"]`), so that a gather, a split by shard or a
+trip between processes is one operation over one array. Times are epoch milliseconds, UTC; money is in ten-thousandths
+of the shop's currency (an integer, so that sums do not depend on the order of adding); ids are 64-bit hashes
+(`state.hashing`), 0 for none, whose texts are in `state.names`, except the shopper's id, whose bytes travel along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from state.features import DIMENSIONS
+
+MONEY_UNIT = 10_000
+"""Ten-thousandths: an amount of 2.55 is the integer 25500."""
+
+RECENT_ITEMS = 8
+"""How many of a shopper's last items a profile keeps, newest first."""
+
+LIST_LENGTH = 20
+"""How many recommendations a list holds."""
+
+NEIGHBOURS = 32
+"""How many neighbours an item's co-visitation row keeps."""
+
+KINDS = (
+    "view",
+    "click",
+    "search",
+    "add_to_cart",
+    "remove_from_cart",
+    "wishlist",
+    "purchase",
+    "custom",
+    "impression",
+    "consent",
+    "erase",
+    "identify",
+    "profile",
+    "item",
+)
+"""Event types; an event's `kind` is its place in this tuple."""
+
+(
+    VIEW,
+    CLICK,
+    SEARCH,
+    ADD_TO_CART,
+    REMOVE_FROM_CART,
+    WISHLIST,
+    PURCHASE,
+    CUSTOM,
+    IMPRESSION,
+    CONSENT,
+    ERASE,
+    IDENTIFY,
+    PROFILE_EVENT,
+    ITEM,
+) = range(len(KINDS))
+
+EVENT = np.dtype(
+    [
+        ("ts", "i8"),  # event time, ms
+        ("user", "u8"),  # hash of the shopper's id; 0 for `item` events
+        ("item", "u8"),
+        ("category", "u8"),
+        ("event_id", "u8"),  # hash of event_id, else of the record's bytes
+        ("price", "i8"),  # money of one piece; -1 where the event gives none
+        (
+            "value",
+            "f8",
+        ),  # custom value; 1 or 0 for consent; purchase lines: quantity (negative: sent back); else quantity or 1
+        ("aux", "u8"),  # identify: hash of anonymous_id; custom: hash of name; impression: hash of experiment
+        ("offset", "i8"),  # the record's offset in its partition, or line of its file
+        ("read_at", "f8"),  # system time the record was read, epoch seconds
+        ("user_at", "i4"),  # the shopper's id is buffer[user_at : user_at + user_len]
+        ("user_len", "i4"),
+        ("record", "i4"),  # which record of the raw batch
+        ("kind", "u1"),
+        ("head", "u1"),  # 1 on an event's first row: a purchase of n lines is n rows, all other events are one
+    ],
+    align=True,
+)
+
+PROFILE = np.dtype(
+    [
+        ("user", "u8"),
+        ("event_ts", "i8"),  # newest event taken in
+        ("version", "i8"),  # events taken in, ever: a write without an event (a re-scoring) leaves it as it is
+        ("row", "i4"),  # the shopper's row, the same in every table of the user shard
+        ("user_at", "i4"),  # span in ProfileBatch.ids
+        ("user_len", "i4"),
+        ("acts", "i4"),  # events in this batch; 0 for a shopper who was swept
+        ("fresh", "u1"),  # the row is new (or reused): what later steps hold for it is to be forgotten first
+        ("erased", "u1"),  # the shopper goes: delete the record, clear the row
+        ("recent_n", "u1"),
+        ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
+        ("x", "f4", (DIMENSIONS,)),  # state.features.MODEL_FEATURES, natural units
+    ],
+    align=True,
+)
+
+ACT = np.dtype([("position", "i4"), ("item", "u8"), ("previous", "u8")], align=True)
+"""One item-bearing act, in event order: the shopper's place in the batch, the item, the item before it (0: none)."""
+
+PAIR = np.dtype([("row", "u8"), ("other", "u8"), ("weight", "f4")], align=True)
+"""Add `weight` to neighbour `other` in the row of item `row`."""
+
+FETCH = np.dtype([("item", "u8"), ("position", "i4"), ("slot", "u1")], align=True)
+"""Ask for the neighbours of `item`, which stands at place `slot` of the shopper's recent items."""
+
+TOUCH = np.dtype([("item", "u8"), ("category", "u8"), ("ts", "i8"), ("price", "i8"), ("weight", "f4")], align=True)
+"""An item was acted upon (weight: how much that says of its popularity), or an `item` event told its facts (0)."""
+
+ANSWER = np.dtype(
+    [
+        ("position", "i4"),
+        ("slot", "u1"),
+        ("count", "u1"),
+        ("items", "u8", (NEIGHBOURS,)),
+        ("scores", "f4", (NEIGHBOURS,)),
+    ],
+    align=True,
+)
+"""The neighbours of one fetched item, best first, scores normalised to the row's whole weight."""
+
+SCORE = np.dtype(
+    [
+        ("segment", "i4"),  # stable segment number (s7 is 7); -1 before there is a model
+        ("macro", "i4"),
+        ("margin", "f4"),
+        ("purchase", "f4"),
+        ("churn", "f4"),
+        ("model", "i4"),  # version of the segment model
+    ],
+    align=True,
+)
+
+TRANSITION = np.dtype(
+    [("position", "i4"), ("kind", "u1"), ("before", "i4"), ("after", "i4"), ("at", "i8")],
+    align=True,
+)
+"""A shopper's change of segment; kind is a place in TRANSITION_KINDS; before is -1 for "none"."""
+
+TRANSITION_KINDS = ("cluster", "rule", "trigger")
+
+
+@dataclass(slots=True)
+class RawBatch:
+    """Records as they were read: one buffer, the spans of the values in it, their offsets.
+
+    `buffer` uint8[bytes]; `starts`, `ends`, `offsets` int64[n]; `source` a topic or a file's name; `partition` its
+    number (0 for a file); `read_at` epoch seconds.
+    """
+
+    buffer: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    offsets: np.ndarray
+    source: str
+    partition: int
+    read_at: float
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def record(self, index: int) -> bytes:
+        """The bytes of one record."""
+        return self.buffer[self.starts[index] : self.ends[index]].tobytes()
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """Decoded events of one user shard (or of no shopper, for `item` events): rows of EVENT and the buffer of the ids.
+
+    `origin` is the number of the process that read them: what its count of events in flight is told when they are done.
+    `source`, `partition` and the rows' `offset` say where they came from.
+    """
+
+    rows: np.ndarray
+    buffer: np.ndarray
+    origin: int = 0
+    source: str = ""
+    partition: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes only the bytes of the ids travel, not the whole buffer."""
+        rows = self.rows.copy()
+        ids, starts = gather_spans(self.buffer, rows["user_at"], rows["user_len"])
+        rows["user_at"] = starts
+        return (EventBatch, (rows, ids, self.origin, self.source, self.partition))
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A record that could not be taken in: why (one of REASONS), where in it, what was found, where it came from."""
+
+    reason: str
+    path: str
+    detail: str
+    source: str
+    partition: int
+    offset: int
+    raw: bytes
+
+
+REASONS = (
+    "bad_json",
+    "unknown_type",
+    "missing_field",
+    "bad_field",
+    "too_large",
+    "too_old",
+    "from_the_future",
+    "no_consent",
+)
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """Dead letters on their way to the dead letter sink."""
+
+    letters: list[DeadLetter]
+
+
+@dataclass(slots=True)
+class Samples:
+    """What a model learns from, on its way to the learn step.
+
+    `model` is "segments", "purchase" or "churn"; `x` float32[n, DIMENSIONS] in natural units; `y` uint8[n], the
+    outcomes (empty for "segments"); `ts` int64[n] the times of the decisions.
+    """
+
+    model: str
+    x: np.ndarray
+    y: np.ndarray
+    ts: np.ndarray
+
+
+@dataclass(slots=True)
+class ShardPopularity:
+    """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`."""
+
+    shard: int
+    items: np.ndarray
+    scores: np.ndarray
+    ts: int
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What happened to events on their way, so that the sink can answer for every one of them.
+
+    `read_at` float64[n] and `ts` int64[n]: of each event taken in; `done` maps the process that read them to how many
+    events (taken in or dropped) this batch closes.
+    """
+
+    read_at: np.ndarray
+    ts: np.ndarray
+    done: dict[int, int]
+
+
+@dataclass(slots=True)
+class ProfileBatch:
+    """A row for each shopper who acted (or was swept) in a batch of one user shard.
+
+    `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT in event order; `pairs` PAIR and
+    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `sequence` numbers the
+    batches of a shard within a process; `item_shards` how many item shards will answer.
+    """
+
+    shard: int
+    sequence: int
+    rows: np.ndarray
+    ids: np.ndarray
+    acts: np.ndarray
+    pairs: np.ndarray
+    touches: np.ndarray
+    fetches: np.ndarray
+    samples: list[Samples]
+    receipt: Receipt
+    item_shards: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class FetchBatch:
+    """One user shard's questions to one item shard: rows of FETCH and whom to answer."""
+
+    shard: int
+    sequence: int
+    rows: np.ndarray
+
+
+@dataclass(slots=True)
+class VisitBatch:
+    """What one item shard has to learn and to answer: PAIR and TOUCH rows in event order, then the questions."""
+
+    pairs: np.ndarray
+    touches: np.ndarray
+    fetches: list[FetchBatch] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class AnswerBatch:
+    """One item shard's answer to one user shard's batch: rows of ANSWER."""
+
+    shard: int
+    sequence: int
+    rows: np.ndarray
+
+
+@dataclass(slots=True)
+class ScoredBatch:
+    """A profile batch with its scores (SCORE, row by row) and the transitions they mean."""
+
+    profiles: ProfileBatch
+    scores: np.ndarray
+    transitions: np.ndarray
+
+
+@dataclass(slots=True)
+class SegmentCounts:
+    """How many shoppers of one user shard each segment number holds; counts int64, index is the segment number."""
+
+    shard: int
+    counts: np.ndarray
+
+
+@dataclass(slots=True)
+class WriteBatch:
+    """Redis commands, packed as RESP: of shopper `i` they are commands[starts[i]:starts[i+1]].
+
+    `users` uint64[n], `versions` int64[n], `per_user` int32[n] commands of each (all answered in order); `always`
+    further commands, `always_n` of them; `receipt` for the events they close.
+    """
+
+    users: np.ndarray
+    ids: list[bytes]
+    versions: np.ndarray
+    commands: np.ndarray
+    starts: np.ndarray
+    per_user: np.ndarray
+    always: bytes
+    always_n: int
+    receipt: Receipt | None
+
+
+def gather_spans(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Copy spans of a byte buffer behind one another: (bytes uint8, their new starts int32)."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    new_starts = ends - lengths
+    total = int(ends[-1]) if len(ends) else 0
+    index = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - new_starts, lengths)
+    return np.ascontiguousarray(buffer[index]), new_starts.astype(np.int32)
+
+
+def user_key(shard: int) -> str:
+    """The engine's key of a user shard."""
+    return f"u{shard:03d}"
+
+
+def item_key(shard: int) -> str:
+    """The engine's key of an item shard."""
+    return f"i{shard:03d}"

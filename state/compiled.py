@@ -1,0 +1,96 @@
+"""One way to compile a kernel: without the GIL, and cached on disk where a disk can be written.
+
+Numba keeps a compiled kernel until the file that defines it changes; a constant or a record type that the kernel takes
+from another file may change unseen. So the cache's directory is named by a digest of the kernel's file and of all files
+of ours that it imports, directly or not: what was compiled from other sources is never found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHES_MAX = 128
+"""Directories of compiled kernels that are kept; past it the ones unused for longest go."""
+
+_IMPORT = re.compile(r"^(?:from|import) ((?:state|operators)(?:\.\w+)*)(?: import ([\w, ()\n]+))?", re.MULTILINE)
+
+
+@cache
+def _imports(path: Path) -> frozenset[Path]:
+    """Files of ours that a file imports."""
+    found: set[Path] = set()
+    for module, names in _IMPORT.findall(path.read_text()):
+        base = ROOT.joinpath(*module.split("."))
+        candidates = [base.with_suffix(".py"), *(base / f"{name}.py" for name in re.findall(r"\w+", names))]
+        found.update(c for c in candidates if c.is_file())
+    return frozenset(found)
+
+
+@cache
+def sources_of(path: Path) -> tuple[Path, ...]:
+    """A file and all files of ours that it imports, directly or not, sorted."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            waiting += _imports(one)
+    return tuple(sorted(seen))
+
+
+@cache
+def _cache_directory(path: Path) -> str | None:
+    """Where the kernels of a file are cached; None where no disk can be written (they are compiled at each start)."""
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources_of(path))).hexdigest()[:16]
+    root = Path(os.environ.get("NUMBA_CACHE_DIR") or ROOT / ".cache" / "numba")
+    directory = root / f"{path.stem}-{digest}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            os.utime(directory)
+    except OSError:
+        return None
+    _forget_old(root)
+    return str(directory)
+
+
+def _forget_old(root: Path) -> None:
+    with suppress(OSError):  # another process may be at it too
+        caches = sorted(root.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in caches[CACHES_MAX:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _compile(function: F, **options: Any) -> F:
+    directory = _cache_directory(Path(function.__code__.co_filename).resolve())
+    if directory:
+        config: Any = numba.config
+        config.CACHE_DIR = directory  # read as the kernel is wrapped
+    compiled: Any = numba.njit(cache=directory is not None, nogil=True, **options)(function)
+    return cast(F, compiled)
+
+
+def kernel(function: F) -> F:
+    """Compile a pure function over arrays with Numba, releasing the GIL, cached when that is possible."""
+    return _compile(function)
+
+
+def inlined(function: F) -> F:
+    """Like `kernel`, for a small function that is to be part of whatever kernel calls it: slower to compile, faster
+    to run where it is large, called from one place, and takes many arrays."""
+    return _compile(function, forceinline=True)

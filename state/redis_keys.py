@@ -1,0 +1,69 @@
+"""The names of everything in Redis, and how commands become bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Every key under a prefix, and how long a shopper's record lives without a sign of life."""
+
+    prefix: str = "coterie:"
+    inactivity_ttl_seconds: int = 90 * 86400
+
+    def user(self, user_id: str) -> str:
+        """The record of a shopper."""
+        return f"{self.prefix}user:{user_id}"
+
+    @property
+    def segments(self) -> str:
+        return f"{self.prefix}segments"
+
+    def popular(self, segment: str = "all") -> str:
+        """The popular items of a segment, or of the whole shop."""
+        return f"{self.prefix}popular:{segment}"
+
+    @property
+    def transitions(self) -> str:
+        return f"{self.prefix}transitions"
+
+    @property
+    def meta(self) -> str:
+        return f"{self.prefix}meta"
+
+    def record_texts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The constants of a record's commands, as `kernels.redis_commands` numbers them: (uint8, int64 bounds)."""
+        texts = [
+            "HSET",
+            "DEL",
+            "EXPIRE",
+            "segment",
+            "macro",
+            "margin",
+            "purchase_propensity",
+            "churn_risk",
+            "recs",
+            "event_ts",
+            "version",
+            "model",
+            "rules",
+            "variants",
+            "[]",
+            "{}",
+            self.user(""),
+            str(self.inactivity_ttl_seconds),
+        ]
+        encoded = [t.encode() for t in texts]
+        bounds = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+        return np.frombuffer(b"".join(encoded), np.uint8), bounds
+
+
+def pack(*words: str | bytes | int | float) -> bytes:
+    """One command as a RESP array of bulk strings."""
+    encoded = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in encoded)

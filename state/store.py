@@ -1,0 +1,98 @@
+"""The state directory: who it is, how its keys are cut into shards, and where in it everything lies."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+FORMAT = 1
+
+
+class StoreError(Exception):
+    """The state directory cannot be used as it is asked to; the message says where, what and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A state directory: `journals` (deltas), `recovery` (the engine's markers), `names` (texts).
+
+    `state_id` names it for good; the numbers of shards and of recovery partitions are fixed when it is made.
+    """
+
+    directory: Path
+    state_id: str
+    user_shards: int
+    item_shards: int
+    recovery_partitions: int
+    sync: bool = True
+
+    @property
+    def journals(self) -> Path:
+        return self.directory / "journals"
+
+    @property
+    def recovery(self) -> Path:
+        return self.directory / "recovery"
+
+    @property
+    def names(self) -> Path:
+        return self.directory / "names"
+
+
+class _Description(msgspec.Struct):
+    format: int
+    state_id: str
+    user_shards: int
+    item_shards: int
+    recovery_partitions: int
+
+
+def open_store(
+    directory: Path, user_shards: int, item_shards: int, recovery_partitions: int, sync: bool = True
+) -> tuple[Store, bool]:
+    """Open a state directory, or make it: (store, whether it is new).
+
+    The description is written last and in one step, so that a directory that has one is whole. Raises StoreError when
+    the directory was made with other numbers of shards, or by a version this one cannot read.
+    """
+    described = directory / "store.json"
+    new = not described.exists()
+    if new:
+        for part in ("journals", "recovery", "names"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+        made = _Description(FORMAT, uuid.uuid4().hex, user_shards, item_shards, recovery_partitions)
+        draft = directory / "store.json.draft"
+        with open(draft, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(made), indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(described)
+    found = read_store(directory, sync)
+    assert found is not None
+    for name, wanted in (("user_shards", user_shards), ("item_shards", item_shards)):
+        fixed = getattr(found, name)
+        if fixed != wanted:
+            raise StoreError(
+                f"state.{name}: {wanted}, but {directory} was made with {fixed}; set it back, or give --state another"
+            )
+    return found, new
+
+
+def read_store(directory: Path, sync: bool = True) -> Store | None:
+    """What a state directory says of itself; None where there is none. Raises StoreError where it cannot be read."""
+    described = directory / "store.json"
+    if not described.exists():
+        return None
+    try:
+        found = msgspec.json.decode(described.read_bytes(), type=_Description)
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"{described}: not a description of a state directory ({error}); give --state another"
+        ) from None
+    if found.format != FORMAT:
+        raise StoreError(f"{described}: format {found.format}, but this version reads {FORMAT}; give --state another")
+    return Store(directory, found.state_id, found.user_shards, found.item_shards, found.recovery_partitions, sync)

@@ -1,0 +1,66 @@
+"""The state directory says what it is, and refuses to be what it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from state.store import StoreError, open_store, read_store
+
+
+def test_a_new_directory_is_made_once_and_keeps_its_name(tmp_path: Path) -> None:
+    """Opening it again gives the same state id; its folders are there."""
+    assert read_store(tmp_path / "state") is None
+    store, new = open_store(tmp_path / "state", 4, 8, 2)
+    assert new and (store.user_shards, store.item_shards, store.recovery_partitions) == (4, 8, 2)
+    assert all(folder.is_dir() for folder in (store.journals, store.recovery, store.names))
+    again, new = open_store(tmp_path / "state", 4, 8, 2, sync=False)
+    assert not new and again.state_id == store.state_id and not again.sync
+    assert read_store(tmp_path / "state") == store
+    assert open_store(tmp_path / "other", 4, 8, 2)[0].state_id != store.state_id
+
+
+@pytest.mark.parametrize(("users", "items", "setting"), [(5, 8, "user_shards"), (4, 9, "item_shards")])
+def test_another_number_of_shards_is_refused(tmp_path: Path, users: int, items: int, setting: str) -> None:
+    """The error says which setting, what was asked, what the directory has, and what to do."""
+    open_store(tmp_path, 4, 8, 2)
+    with pytest.raises(StoreError) as raised:
+        open_store(tmp_path, users, items, 2)
+    asked, fixed = (users, 4) if setting == "user_shards" else (items, 8)
+    told = str(raised.value)
+    assert told.startswith(f"state.{setting}: {asked}, but {tmp_path} was made with {fixed}")
+    assert "give --state another" in told
+
+
+def test_the_number_of_recovery_partitions_is_the_first_one(tmp_path: Path) -> None:
+    """It is fixed when the directory is made; what is asked later does not count."""
+    open_store(tmp_path, 4, 8, 2)
+    assert open_store(tmp_path, 4, 8, 7)[0].recovery_partitions == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "not a description"),
+        ("[1]", "not a description"),
+        ('{"format": 1}', "not a description"),
+        ('{"format":2,"state_id":"x","user_shards":4,"item_shards":8,"recovery_partitions":2}', "format 2"),
+    ],
+)
+def test_a_description_that_cannot_be_read_is_told(tmp_path: Path, text: str, told: str) -> None:
+    """Where, what and what to do."""
+    (tmp_path / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=told) as raised:
+        open_store(tmp_path, 4, 8, 2)
+    assert str(tmp_path / "store.json") in str(raised.value) and "--state" in str(raised.value)
+
+
+def test_an_interrupted_making_is_done_again(tmp_path: Path) -> None:
+    """The description comes last: a directory without one is made anew, whatever stands in it."""
+    (tmp_path / "journals").mkdir()
+    (tmp_path / "store.json.draft").write_text("{")
+    store, new = open_store(tmp_path, 4, 8, 2)
+    assert new and json.loads((tmp_path / "store.json").read_bytes())["state_id"] == store.state_id
+    assert not (tmp_path / "store.json.draft").exists()

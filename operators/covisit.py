@@ -1,0 +1,163 @@
+"""What is visited together and what is popular: by item shard, neighbour lists are learned and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from operators.kernels import neighbours
+from operators.kernels.neighbours import ITEM_ROW, SHARD_ROW
+from state.batches import ANSWER, PAIR, TOUCH, AnswerBatch, FetchBatch, ShardPopularity, VisitBatch
+from state.metrics import Metrics
+from state.table import HashIndex, Table
+
+DAY_MS = 86_400_000
+PAIRS_PER_EVENT = 4
+"""Pairs an event makes on average: 3.3 and 4.4 in the logs tried, PAIRS_PER_ACT_MAX at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class CovisitSettings:
+    """How the neighbour lists of one item shard fade and how large they get.
+
+    `half_lives_events` (long, short): after so many events of the whole shop a co-visit counts half; a shard counts the
+    pairs it sees, which are its 1 / `item_shards` of all. `short_weight`: what the short share adds to a score.
+    `items_max` bounds the rows of a shard: past it new items are not taken in. `popular_n` items are told every
+    `popular_every_batches` calls, their popularity halving in `popularity_half_life_days` of event time.
+    """
+
+    item_shards: int = 16
+    half_lives_events: tuple[float, float] = (200_000.0, 2_000.0)
+    short_weight: float = 0.25
+    items_max: int = 200_000
+    popular_n: int = 100
+    popular_every_batches: int = 16
+    popularity_half_life_days: float = 3.0
+
+    @property
+    def half_lives_pairs(self) -> tuple[float, float]:
+        """The half-lives (long, short), in pairs of one shard; at least one."""
+        long, short = (max(1.0, events * PAIRS_PER_EVENT / self.item_shards) for events in self.half_lives_events)
+        return long, short
+
+
+class Covisit:
+    """Learns which items are visited together, and answers what to show beside an item.
+
+    In: VisitBatch of one item shard: pairs and touches in event order, then questions. Out: one AnswerBatch for each
+    question, which knows every pair of the call, an ANSWER row for each fetch (count 0 for an item that is not known);
+    and, at the first call, every `popular_every_batches` calls and at the end, the shard's most popular items.
+
+    Keeps a row of ITEM_ROW for each item (560 bytes and some 24 in the index), at most `items_max`: items that come
+    later are left out (counted in `evictions{component="items"}`, once a call) until the state is made anew. The
+    tables depend on the order of pairs and touches alone, not on how they were cut into batches, as long as an item is
+    touched no later than in the call that pairs it first. Method: see `operators.kernels.neighbours`.
+    """
+
+    def __init__(self, shard: int, metrics: Metrics, settings: CovisitSettings) -> None:
+        self.shard = shard
+        self.metrics = metrics
+        self.settings = settings
+        self.items = Table(ITEM_ROW)
+        self.state = Table(SHARD_ROW, 1)
+        self.state.extend(1)
+        self.state.rows["growth"][0] = 1.0
+        self.tables = {"items": self.items, "shard": self.state}
+        self._index = HashIndex()
+        self._rates = np.array([2.0 ** (1.0 / pairs) for pairs in settings.half_lives_pairs])
+        self._half_life_ms = settings.popularity_half_life_days * DAY_MS
+        self._calls = 0
+        # Two items change places in popularity only when one is touched, so the most popular ones are always among
+        # those of the last look and the items touched since.
+        self._popular = np.empty(0, np.int32)
+        self._touched: list[np.ndarray] = []
+
+    def process(self, values: list[VisitBatch]) -> list[AnswerBatch | ShardPopularity]:
+        """Learn all of `values`, then answer all of their questions."""
+        self._learn(_joined([v.touches for v in values], TOUCH), _joined([v.pairs for v in values], PAIR))
+        out: list[AnswerBatch | ShardPopularity] = [*self._answers([f for v in values for f in v.fetches])]
+        if self._calls % self.settings.popular_every_batches == 0:
+            out.append(self._popularity())
+        self._calls += 1
+        return out
+
+    def finish(self) -> list[AnswerBatch | ShardPopularity]:
+        """The shard's most popular items, a last time."""
+        return [self._popularity()]
+
+    def restored(self) -> None:
+        """Rebuild the index and find the most popular items, from the tables."""
+        self._index.rebuild(self.items.rows["item"][: self.items.size])
+        self._popular = np.empty(0, np.int32)
+        self._touched = [np.arange(self.items.size, dtype=np.int32)]
+
+    def _learn(self, touches: np.ndarray, pairs: np.ndarray) -> None:
+        rows = self._rows_of(np.concatenate([touches["item"], pairs["row"]]))
+        touched, paired = rows[: len(touches)], rows[len(touches) :]
+        items, dirty, state = self.items.rows, self.items.dirty, self.state.rows
+        if len(touches):
+            neighbours.touch(items, dirty, touched, touches, state, self._half_life_ms)
+            self._touched.append(touched)
+        if len(pairs):
+            neighbours.update(items, dirty, paired, pairs, state, self._rates)
+        if len(rows):
+            self.state.dirty[0] = 1
+
+    def _rows_of(self, hashes: np.ndarray) -> np.ndarray:
+        """Rows of items, new ones taken in, in order of appearance; -1 where there is no room, or no item."""
+        first = self.items.size
+        room = self.settings.items_max - first
+        if room >= len(hashes) and hashes.all():
+            rows, added = self._index.find_or_add(hashes, first)
+        else:
+            rows = self._index.find(hashes)
+            unknown = hashes[(rows < 0) & (hashes != 0)]
+            new = unknown[np.sort(np.unique(unknown, return_index=True)[1])]
+            if len(new) > room:
+                self.metrics.evictions.labels("items").inc(len(new) - room)
+            added = self._index.find_or_add(new[:room], first)[1]
+            rows = self._index.find(hashes) if added else rows
+        if added:
+            self.items.extend(added)
+            taken = rows >= first
+            new_rows = rows[taken]
+            self.items.rows["item"][new_rows] = hashes[taken]
+            self.items.rows["price"][new_rows] = -1
+            self.items.rows["popularity"][new_rows] = -np.inf
+        return rows
+
+    def _answers(self, questions: list[FetchBatch]) -> list[AnswerBatch]:
+        if not questions:
+            return []
+        fetches = _joined([q.rows for q in questions], questions[0].rows.dtype)
+        out = np.zeros(len(fetches), ANSWER)
+        if len(fetches):
+            rows = self._index.find(np.ascontiguousarray(fetches["item"]))
+            neighbours.answer(self.items.rows, rows, fetches, self.settings.short_weight, out)
+        ends = np.cumsum([len(q.rows) for q in questions]).tolist()
+        return [
+            AnswerBatch(q.shard, q.sequence, out[end - len(q.rows) : end])
+            for q, end in zip(questions, ends, strict=True)
+        ]
+
+    def _popularity(self) -> ShardPopularity:
+        popularity = self.items.rows["popularity"]
+        floor = popularity[self._popular].min() if len(self._popular) == self.settings.popular_n else -np.inf
+        candidates = np.concatenate([self._popular, *self._touched])
+        known = popularity[candidates]
+        candidates = np.unique(candidates[(candidates >= 0) & (known >= floor) & (known > -np.inf)])
+        best_first = np.lexsort((self.items.rows["item"][candidates], -popularity[candidates]))
+        self._popular = candidates[best_first[: self.settings.popular_n]]
+        self._touched = []
+        ts = int(self.state.rows["event_ts"][0])
+        scores = np.exp2(popularity[self._popular] - ts / self._half_life_ms).astype(np.float32)
+        return ShardPopularity(self.shard, self.items.rows["item"][self._popular], scores, ts)
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """Arrays behind one another; a single one as it is."""
+    if len(parts) == 1:
+        return np.ascontiguousarray(parts[0])
+    return np.concatenate(parts) if parts else np.empty(0, dtype)

@@ -1,0 +1,1 @@
+"""Compiled loops: pure functions over arrays, each beside the plain reference the tests hold it against."""

@@ -1,0 +1,257 @@
+"""User records as Redis commands, written as bytes in one pass: RESP arrays of bulk strings, ready for the socket."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from state.compiled import kernel
+from state.names import find
+
+CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS = 13, 10, 36, 42, 48, 46, 45
+OPEN, CLOSE, COMMA = 91, 93, 44
+ROOM_MIN = 8192
+"""Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
+
+
+@kernel
+def put(out, at, data):
+    """Copy bytes; the new position."""
+    for k in range(len(data)):
+        out[at + k] = data[k]
+    return at + len(data)
+
+
+@kernel
+def put_int(out, at, value):
+    """Write an integer in decimal; the new position."""
+    if value < 0:
+        out[at] = MINUS
+        at += 1
+        value = -value
+    digits = 1
+    power = np.int64(10)
+    while digits < 18 and value >= power:
+        digits += 1
+        power *= 10
+    if value >= power:  # 19 digits
+        digits += 1
+    for k in range(digits - 1, -1, -1):
+        out[at + k] = ZERO + value % 10
+        value //= 10
+    return at + digits
+
+
+@kernel
+def put_fixed(out, at, value):
+    """Write a number with four decimals; the new position."""
+    scaled = np.int64(np.round(value * 10000.0))
+    if scaled < 0:
+        out[at] = MINUS
+        at += 1
+        scaled = -scaled
+    at = put_int(out, at, scaled // 10000)
+    out[at] = DOT
+    at += 1
+    part = scaled % 10000
+    for k in range(3, -1, -1):
+        out[at + k] = ZERO + part % 10
+        part //= 10
+    return at + 4
+
+
+@kernel
+def put_line(out, at, mark, value):
+    """Write a RESP length line such as $12 or *3; the new position."""
+    out[at] = mark
+    at = put_int(out, at + 1, value)
+    out[at] = CR
+    out[at + 1] = LF
+    return at + 2
+
+
+@kernel
+def put_bulk(out, at, data, start, end):
+    """Write data[start:end] as a RESP bulk string; the new position."""
+    at = put_line(out, at, DOLLAR, end - start)
+    for k in range(start, end):
+        out[at] = data[k]
+        at += 1
+    out[at] = CR
+    out[at + 1] = LF
+    return at + 2
+
+
+@kernel
+def put_field(out, at, scratch, length, texts, bounds, name):
+    """Write a field's name (texts[bounds[name]:bounds[name + 1]]) and its value, scratch[:length]; the new position."""
+    at = put_bulk(out, at, texts, bounds[name], bounds[name + 1])
+    return put_bulk(out, at, scratch, 0, length)
+
+
+@kernel
+def _put_name(out, at, slots, hashes, starts, arena, wanted, otherwise):
+    """Write a name's JSON literal, or `otherwise` where the hash is 0; -1 where the name is not known."""
+    if wanted == np.uint64(0):
+        return put(out, at, otherwise)
+    row = find(slots, hashes, wanted)
+    if row < 0:
+        return -1
+    for k in range(starts[row], starts[row + 1]):
+        out[at] = arena[k]
+        at += 1
+    return at
+
+
+@kernel
+def put_list(out, at, items, scores, because, count, directory, popular):
+    """Write a list of recommendations as JSON: [["item", score, "because"], ...]; items whose name is not known are
+    left out. The new position."""
+    slots, hashes, starts, arena = directory
+    out[at] = OPEN
+    at += 1
+    written = 0
+    for k in range(count):
+        begin = at
+        if written > 0:
+            out[at] = COMMA
+            at += 1
+        out[at] = OPEN
+        name = _put_name(out, at + 1, slots, hashes, starts, arena, items[k], popular)
+        if name < 0:
+            at = begin
+            continue
+        out[name] = COMMA
+        at = put_fixed(out, name + 1, scores[k])
+        out[at] = COMMA
+        reason = _put_name(out, at + 1, slots, hashes, starts, arena, because[k], popular)
+        at = reason if reason >= 0 else put(out, at + 1, popular)
+        out[at] = CLOSE
+        at += 1
+        written += 1
+    out[at] = CLOSE
+    return at + 1
+
+
+# What a user record's fields are called, and the constants of its commands, in the order of `texts`.
+(
+    T_HSET,
+    T_DEL,
+    T_EXPIRE,
+    T_SEGMENT,
+    T_MACRO,
+    T_MARGIN,
+    T_PURCHASE,
+    T_CHURN,
+    T_RECS,
+    T_EVENT_TS,
+    T_VERSION,
+    T_MODEL,
+    T_RULES,
+    T_VARIANTS,
+    T_NO_RULES,
+    T_NO_VARIANTS,
+    T_PREFIX,
+    T_TTL,
+) = range(18)
+
+
+@kernel
+def _put_key(out, at, texts, bounds, ids, start, length):
+    prefix = bounds[T_PREFIX + 1] - bounds[T_PREFIX]
+    at = put_line(out, at, DOLLAR, prefix + length)
+    for k in range(bounds[T_PREFIX], bounds[T_PREFIX + 1]):
+        out[at] = texts[k]
+        at += 1
+    for k in range(start, start + length):
+        out[at] = ids[k]
+        at += 1
+    out[at] = CR
+    out[at + 1] = LF
+    return at + 2
+
+
+@kernel
+def write_records(
+    who,
+    profiles,
+    ids,
+    scores,
+    lists,
+    list_rows,
+    expire,
+    texts,
+    bounds,
+    directory,
+    popular,
+    scratch,
+    out,
+    starts,
+    per_user,
+):
+    """Write the commands of the shoppers at places `who` (int32[n]) of a profile batch.
+
+    `profiles` PROFILE[m], `ids` uint8, `scores` SCORE[m]; `lists` (items uint64[k, 20], scores float32[k, 20], because
+    uint64[k, 20], counts uint8[k]) and `list_rows` int32[m] the list of each place (-1: the list is not written);
+    `expire` uint8[m]: also renew the time to live. `texts`, `bounds` the constants; `directory` the arrays of Names;
+    `popular` the literal of "because" for popular items; `scratch` uint8 for one list.
+    Out: bytes, `starts` int64[n + 1], `per_user` int32[n] commands of each. Returns how many shoppers were written:
+    less than n when `out` has no room for the next (call again with more).
+    """
+    items, list_scores, because, counts = lists
+    at = np.int64(0)
+    starts[0] = 0
+    for i in range(len(who)):
+        p = who[i]
+        if at + ROOM_MIN + len(scratch) > len(out):
+            return i
+        profile = profiles[p]
+        id_start, id_len = np.int64(profile.user_at), np.int64(profile.user_len)
+        commands = 0
+        if profile.erased or profile.fresh:
+            at = put_line(out, at, STAR, 2)
+            at = put_bulk(out, at, texts, bounds[T_DEL], bounds[T_DEL + 1])
+            at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
+            commands += 1
+        if not (profile.erased and profile.acts == 0):
+            score = scores[p]
+            has_segment = score.segment >= 0
+            has_purchase = not np.isnan(score.purchase)
+            has_churn = not np.isnan(score.churn)
+            has_list = list_rows[p] >= 0
+            lasting = profile.fresh != 0 or expire[p] != 0  # what seldom changes is told as often as the time to live
+            fields = 2 + 4 * has_segment + has_purchase + has_churn + has_list + 2 * lasting
+            at = put_line(out, at, STAR, 2 + 2 * fields)
+            at = put_bulk(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
+            at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
+            at = put_field(out, at, scratch, put_int(scratch, 0, profile.event_ts), texts, bounds, T_EVENT_TS)
+            at = put_field(out, at, scratch, put_int(scratch, 0, profile.version), texts, bounds, T_VERSION)
+            if has_segment:
+                scratch[0] = 115  # s
+                at = put_field(out, at, scratch, put_int(scratch, 1, np.int64(score.segment)), texts, bounds, T_SEGMENT)
+                scratch[0] = 109  # m
+                at = put_field(out, at, scratch, put_int(scratch, 1, np.int64(score.macro)), texts, bounds, T_MACRO)
+                at = put_field(out, at, scratch, put_fixed(scratch, 0, score.margin), texts, bounds, T_MARGIN)
+                at = put_field(out, at, scratch, put_int(scratch, 0, np.int64(score.model)), texts, bounds, T_MODEL)
+            if has_purchase:
+                at = put_field(out, at, scratch, put_fixed(scratch, 0, score.purchase), texts, bounds, T_PURCHASE)
+            if has_churn:
+                at = put_field(out, at, scratch, put_fixed(scratch, 0, score.churn), texts, bounds, T_CHURN)
+            if has_list:
+                k = list_rows[p]
+                length = put_list(scratch, 0, items[k], list_scores[k], because[k], counts[k], directory, popular)
+                at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
+            if lasting:
+                at = put_bulk(out, at, texts, bounds[T_RULES], bounds[T_RULES + 1])
+                at = put_bulk(out, at, texts, bounds[T_NO_RULES], bounds[T_NO_RULES + 1])
+                at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
+                at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
+            commands += 1
+            if expire[p]:
+                at = put_line(out, at, STAR, 3)
+                at = put_bulk(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
+                at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
+                at = put_bulk(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
+                commands += 1
+        per_user[i] = commands
+        starts[i + 1] = at
+    return len(who)

@@ -1,0 +1,32 @@
+"""How models learn: the settings of the learn step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """How models learn and how often they publish.
+
+    `clusterer` is the dotted path of a `river.base.Clusterer`, `clusterer_params` what it is made with (where it knows
+    the names, `n_clusters`, `half_life`, `warm_up` and `seed` come from the other settings). A propensity learns by
+    stochastic gradient descent at `learning_rate`; its ROC-AUC covers the last `auc_window_samples`. At most
+    `samples_per_call_max` samples are learned from in one call, the others are left out evenly and counted.
+    `popular_half_life_days` is that of the item shards' popularity.
+    """
+
+    clusterer: str = "operators.decayed_kmeans.DecayedKMeans"
+    clusterer_params: dict[str, Any] = field(default_factory=dict)
+    segments: int = 8
+    half_life_samples: int = 20_000
+    first_segments_samples: int = 128
+    first_propensity_samples: int = 64
+    publish_every_samples: int = 256
+    samples_per_call_max: int = 1_024
+    learning_rate: float = 0.02
+    auc_window_samples: int = 5_000
+    popular_n: int = 100
+    popular_half_life_days: float = 3.0
+    seed: int = 7

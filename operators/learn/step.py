@@ -1,0 +1,98 @@
+"""The step: one learner per model, which samples go to, and from which versions come."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from operators.learn.popular import PopularLearner
+from operators.learn.propensity import PropensityLearner
+from operators.learn.segments import SegmentLearner
+from operators.learn.settings import LearnSettings
+from state.batches import Samples, ShardPopularity
+from state.features import MODEL_FEATURES
+from state.metrics import Metrics
+from state.models import ModelVersion
+
+log = structlog.get_logger(__name__)
+
+MODELS = ("segments", "purchase", "churn", "popular")
+"""The keys of the learn step, one per model."""
+
+
+class Learner:
+    """One model's learner: samples (or the shards' popular items) in, versions of the model out.
+
+    `key` is one of MODELS. Emits a version when enough samples have come since the last one, and at the end of input. A
+    model learns from each sample once, in the order of arrival: where no call exceeds `samples_per_call_max`, any cut
+    of the same samples into calls gives the same versions, bit for bit. `left_out` counts samples beyond that bound.
+    Raises ValueError for an unknown key or a clusterer that cannot be made.
+    """
+
+    def __init__(self, key: str, settings: LearnSettings, metrics: Metrics, resume: bytes | None = None) -> None:
+        makers: dict[str, Callable[[], SegmentLearner | PropensityLearner | PopularLearner]] = {
+            "segments": lambda: SegmentLearner(settings, metrics),
+            "purchase": lambda: PropensityLearner("purchase", settings, metrics),
+            "churn": lambda: PropensityLearner("churn", settings, metrics),
+            "popular": lambda: PopularLearner(settings),
+        }
+        if key not in makers:
+            raise ValueError(f'no model is called "{key}"; there are {", ".join(MODELS)}')
+        self.key = key
+        self.left_out = 0
+        self._settings = settings
+        self._metrics = metrics
+        self._model = makers[key]()
+        if resume is not None:
+            self._restore(pickle.loads(resume))
+        self._show_version()
+
+    def process(self, values: Sequence[Samples | ShardPopularity]) -> list[ModelVersion]:
+        """Learn from one call's samples, in order; the versions that became due."""
+        if isinstance(self._model, PopularLearner):
+            out: list[ModelVersion] = list(self._model.learn([v for v in values if isinstance(v, ShardPopularity)]))
+        else:
+            samples = [v for v in values if isinstance(v, Samples) and len(v.x)]
+            if not samples:
+                return []
+            out = list(self._model.learn(*self._bounded(samples)))
+        self._show_version()
+        return out
+
+    def finish(self) -> list[ModelVersion]:
+        """End of input: a last version, if anything was learned since the newest."""
+        out: list[ModelVersion] = list(self._model.finish())
+        self._show_version()
+        return out
+
+    def snapshot(self) -> bytes:
+        """All that the learner knows, for its `resume`."""
+        state = {"features": MODEL_FEATURES, "left_out": self.left_out, "model": self._model.state()}
+        return pickle.dumps(state, protocol=5)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["features"] != MODEL_FEATURES:
+            log.warning("model starts anew: its features are not those of the snapshot", model=self.key)
+            return
+        self.left_out = state["left_out"]
+        self._model.restore(state["model"])
+
+    def _bounded(self, samples: list[Samples]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, y, ts) of a call's samples; every so-manieth where they are too many."""
+        x = np.concatenate([s.x for s in samples]).astype(np.float32, copy=False)
+        y = np.concatenate([s.y for s in samples])
+        ts = np.concatenate([s.ts for s in samples])
+        n, most = len(x), self._settings.samples_per_call_max
+        if n <= most:
+            return x, y, ts
+        self.left_out += n - most
+        places = np.arange(most) * n // most
+        return x[places], y[places] if len(y) == n else y, ts[places]
+
+    def _show_version(self) -> None:
+        if self._model.version:
+            self._metrics.model_version.labels(model=self.key).set(self._model.version)

@@ -1,0 +1,295 @@
+"""The personalize step: rank what the item shards answered into each shopper's list, and write the record for Redis.
+
+In: scored batches and answer batches of one user shard, and the shop's popular items. A scored batch waits until every
+item shard it asked has answered (they all do within the same epoch, so nothing waits across a snapshot). Out: one write
+batch for each. It keeps of each shopper the list that stands in Redis (the next act is judged against it) and what was
+last written of the scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from operators.kernels import redis_commands as commands
+from operators.kernels.lists import collect_answers, empty_lists, judge
+from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank
+from state.batches import (
+    LIST_LENGTH,
+    NEIGHBOURS,
+    RECENT_ITEMS,
+    TRANSITION_KINDS,
+    AnswerBatch,
+    ScoredBatch,
+    WriteBatch,
+)
+from state.metrics import Metrics
+from state.models import PopularModel
+from state.names import Names
+from state.redis_keys import Keys, pack
+from state.table import Table
+
+DAY_MS = 86_400_000
+ALWAYS = np.iinfo(np.int64).max
+"""The version of an erasure: it is written whatever Redis holds."""
+
+_SCRATCH = 48 * 1024  # a list of 20 items whose ids are 128 bytes of control characters still fits
+
+LIST_ROW = np.dtype(
+    [
+        ("items", "u8", (LIST_LENGTH,)),
+        ("segment", "i4"),  # what was last written
+        ("purchase", "f4"),
+        ("churn", "f4"),
+        ("expiry_day", "i4"),  # the event day the record's time to live was last renewed
+        ("count", "u1"),
+    ],
+    align=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalizeSettings:
+    """How lists are made and records written.
+
+    `leave_out`: how many of the last items stay out of a list; `rescored_by`: a swept shopper is written again when a
+    score moved by more than this; `transitions_max` bounds the stream of transitions.
+    """
+
+    leave_out: int = LEAVE_OUT_CURRENT
+    rescored_by: float = 0.02
+    transitions_max: int = 1_000_000
+
+
+_KIND_NAMES = tuple(kind.encode() for kind in TRANSITION_KINDS)
+_TRANSITION_FIELDS = tuple(
+    b"$%d\r\n%b\r\n" % (len(name), name) + b"$%d\r\n%b\r\n"
+    for name in (b"user_id", b"kind", b"from", b"to", b"at", b"id")
+)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    scored: ScoredBatch
+    answers: list[np.ndarray] = field(default_factory=list)
+
+
+class Personalize:
+    """One user shard's lists and records."""
+
+    def __init__(self, shard: int, settings: PersonalizeSettings, metrics: Metrics, names: Names, keys: Keys) -> None:
+        self.shard = shard
+        self.tables = {"lists": Table(LIST_ROW)}
+        self._settings = settings
+        self._metrics = metrics
+        self._names = names
+        self._keys = keys
+        self._waiting: dict[int, _Waiting] = {}
+        self._early: dict[int, list[np.ndarray]] = {}
+        self._popular = np.empty(0, np.uint64)
+        self._popular_scores = np.empty(0, np.float32)
+        self._texts, self._bounds = keys.record_texts()
+        command = pack("XADD", keys.transitions, "MAXLEN", "~", settings.transitions_max, "*")
+        self._transition_head = command.replace(b"*6\r\n", b"*18\r\n", 1)  # six words, and twelve of the fields
+        self._scratch = np.empty(_SCRATCH, np.uint8)
+        self._because_popular = np.frombuffer(b'"popular"', np.uint8)
+        self.judged = np.zeros(3)
+        """Cases, hits and the sum of reciprocal ranks of this run."""
+
+    def restored(self) -> None:
+        """Nothing is derived from the tables."""
+
+    def extra_state(self) -> bytes:
+        """What a snapshot needs besides the tables: the popular items this shard last heard of."""
+        return self._popular.tobytes() + self._popular_scores.tobytes()
+
+    def restore_extra(self, state: bytes) -> None:
+        """Take up what `extra_state` gave."""
+        n = len(state) // 12
+        self._popular = np.frombuffer(state, np.uint64, n)
+        self._popular_scores = np.frombuffer(state, np.float32, n, 8 * n)
+
+    def process(self, values: list[ScoredBatch | AnswerBatch | PopularModel]) -> list[WriteBatch]:
+        """Take values as they come; a write batch for each scored batch that is now complete, in their order."""
+        for value in values:
+            if isinstance(value, PopularModel):
+                self._popular, self._popular_scores = value.items, value.scores
+            elif isinstance(value, ScoredBatch):
+                early = self._early.pop(value.profiles.sequence, [])
+                self._waiting[value.profiles.sequence] = _Waiting(value, early)
+            elif value.sequence in self._waiting:
+                self._waiting[value.sequence].answers.append(value.rows)
+            else:
+                self._early.setdefault(value.sequence, []).append(value.rows)
+        return self._complete()
+
+    def finish(self) -> list[WriteBatch]:
+        """Nothing is left to do: every batch was completed in its epoch."""
+        return []
+
+    def _complete(self) -> list[WriteBatch]:
+        """Write what is complete, oldest first, and nothing past a batch that still waits: answers come from several
+        processes, and a shopper's older record must not follow their newer one."""
+        out = []
+        while self._waiting:
+            sequence, oldest = next(iter(self._waiting.items()))
+            if len(oldest.answers) < oldest.scored.profiles.item_shards:
+                break
+            del self._waiting[sequence]
+            out.append(self._write(oldest.scored, oldest.answers))
+        return out
+
+    def _write(self, scored: ScoredBatch, answers: list[np.ndarray]) -> WriteBatch:
+        profiles = scored.profiles.rows
+        table = self.tables["lists"]
+        if len(profiles):
+            table.extend(max(int(profiles["row"].max()) + 1 - table.size, 0))
+        self._judge(scored, table)
+        started_anew = profiles["row"][(profiles["fresh"] == 1) | (profiles["erased"] == 1)]
+        table.words[started_anew] = 0
+        table.rows["segment"][started_anew] = -1
+        table.dirty[started_anew] = 1
+
+        listed = np.flatnonzero((profiles["acts"] > 0) | (profiles["fresh"] == 1)).astype(np.int32)
+        lists = self._rank(profiles, listed, answers)
+        list_rows = np.full(len(profiles), -1, np.int32)
+        list_rows[listed] = np.arange(len(listed), dtype=np.int32)
+
+        held = table.rows[profiles["row"]]
+        acted = (profiles["acts"] > 0) | (profiles["erased"] == 1) | (profiles["fresh"] == 1)
+        who = np.flatnonzero(acted | self._moved(scored.scores, held)).astype(np.int32)
+        days = (profiles["event_ts"] // DAY_MS).astype(np.int32)
+        expire = (days > held["expiry_day"]).astype(np.uint8)
+        batch = self._commands(scored, who, lists, list_rows, expire)
+        self._keep(table, scored, who, listed, lists, days)
+        return batch
+
+    def _judge(self, scored: ScoredBatch, table: Table) -> None:
+        if len(scored.profiles.acts) == 0:
+            return
+        judge(scored.profiles.acts, scored.profiles.rows["row"], table.rows["items"], table.rows["count"], self.judged)
+
+    def _rank(self, profiles: np.ndarray, listed: np.ndarray, answers: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Lists of the shoppers at places `listed`: (items, scores, because, counts)."""
+        n = len(profiles)
+        items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
+        scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
+        counts = np.zeros((n, RECENT_FETCHED), np.uint8)
+        for rows in answers:
+            collect_answers(rows, items, scores, counts)
+        out_items, out_scores, because, out_n = lists = empty_lists(len(listed))
+        rank(
+            items[listed],
+            scores[listed],
+            counts[listed],
+            np.ascontiguousarray(profiles["recent"][listed]),
+            np.ascontiguousarray(profiles["recent_n"][listed]),
+            min(self._settings.leave_out, RECENT_ITEMS),
+            self._popular,
+            self._popular_scores,
+            out_items,
+            out_scores,
+            because,
+            out_n,
+        )
+        return lists
+
+    def _moved(self, scores: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Who is scored otherwise than what was last written of them says."""
+        by = self._settings.rescored_by
+        changed: np.ndarray = scores["segment"] != held["segment"]
+        for column in ("purchase", "churn"):
+            now, before = np.nan_to_num(scores[column], nan=0.0), held[column]
+            changed |= np.abs(now - before) > by
+        return changed
+
+    def _commands(
+        self,
+        scored: ScoredBatch,
+        who: np.ndarray,
+        lists: tuple[np.ndarray, ...],
+        list_rows: np.ndarray,
+        expire: np.ndarray,
+    ) -> WriteBatch:
+        profiles, n = scored.profiles.rows, len(who)
+        if self._names.shared:
+            self._names.refresh()
+        directory = (self._names.slots, self._names.hashes, self._names.starts, self._names.arena)
+        starts, per_user = np.zeros(n + 1, np.int64), np.zeros(n, np.int32)
+        room = 2 * (commands.ROOM_MIN + _SCRATCH) + n * 1024
+        while True:
+            out = np.empty(room, np.uint8)
+            written = commands.write_records(
+                who,
+                profiles,
+                scored.profiles.ids,
+                scored.scores,
+                lists,
+                list_rows,
+                expire,
+                self._texts,
+                self._bounds,
+                directory,
+                self._because_popular,
+                self._scratch,
+                out,
+                starts,
+                per_user,
+            )
+            if written == n:
+                break
+            room *= 2
+        always, always_n = self._transition_commands(scored)
+        spans = zip(profiles["user_at"][who].tolist(), profiles["user_len"][who].tolist(), strict=True)
+        id_bytes = scored.profiles.ids.tobytes()
+        return WriteBatch(
+            users=profiles["user"][who],
+            ids=[id_bytes[at : at + length] for at, length in spans],
+            versions=np.where(profiles["erased"][who] == 1, ALWAYS, profiles["version"][who]),
+            commands=out[: starts[n]],
+            starts=starts,
+            per_user=per_user,
+            always=always,
+            always_n=always_n,
+            receipt=scored.profiles.receipt,
+        )
+
+    def _transition_commands(self, scored: ScoredBatch) -> tuple[bytes, int]:
+        rows, ids, changes = scored.profiles.rows, scored.profiles.ids.tobytes(), scored.transitions
+        if len(changes) == 0:
+            return b"", 0
+        who = rows[changes["position"]]
+        spans = zip(who["user_at"].tolist(), who["user_len"].tolist(), who["user"].tolist(), strict=True)
+        head, parts = self._transition_head, []
+        for (at, length, user), (_, kind, before, after, ts) in zip(spans, changes.tolist(), strict=True):
+            name, old, new, moment = _KIND_NAMES[kind], _segment_id(before), _segment_id(after), b"%d" % ts
+            stable = b"%016x-%b-%b-%b" % (user, name, moment, new)
+            values = (ids[at : at + length], name, old, new, moment, stable)
+            parts.append(head + b"".join([f % (len(v), v) for f, v in zip(_TRANSITION_FIELDS, values, strict=True)]))
+        return b"".join(parts), len(parts)
+
+    def _keep(
+        self,
+        table: Table,
+        scored: ScoredBatch,
+        who: np.ndarray,
+        listed: np.ndarray,
+        lists: tuple[np.ndarray, ...],
+        days: np.ndarray,
+    ) -> None:
+        """Note what now stands in Redis."""
+        profiles, scores = scored.profiles.rows, scored.scores
+        kept = who[~((profiles["erased"][who] == 1) & (profiles["acts"][who] == 0))]
+        rows = profiles["row"][kept]
+        table.rows["segment"][rows] = scores["segment"][kept]
+        table.rows["purchase"][rows] = np.nan_to_num(scores["purchase"][kept], nan=0.0)
+        table.rows["churn"][rows] = np.nan_to_num(scores["churn"][kept], nan=0.0)
+        table.rows["expiry_day"][rows] = np.maximum(days[kept], table.rows["expiry_day"][rows])
+        table.rows["items"][profiles["row"][listed]] = lists[0]
+        table.rows["count"][profiles["row"][listed]] = lists[3]
+        table.dirty[rows] = 1
+
+
+def _segment_id(number: int) -> bytes:
+    return b"s%d" % number if number >= 0 else b""

@@ -1,0 +1,157 @@
+"""The score step: applies the newest models to every profile row of a user shard and tells who changed segment."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from operators.kernels import assign as kernels
+from state.batches import SCORE, TRANSITION, ProfileBatch, ScoredBatch, SegmentCounts
+from state.features import DIMENSIONS
+from state.metrics import Metrics
+from state.models import PropensityModel, SegmentModel
+from state.table import Table
+
+NO_SEGMENT = -1
+
+SCORE_ROW = np.dtype([("model", "i8"), ("segment", "i4"), ("macro", "i4")], align=True)
+"""What is kept of a shopper: version of the model that scored last, segment number and group (-1: none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """`stay_factor`: a shopper moves only to a centre nearer than this part of the distance to the one of now.
+
+    `counts_every_calls`: how often the shard tells how many shoppers each segment holds.
+    """
+
+    stay_factor: float = 0.9
+    counts_every_calls: int = 16
+
+
+@dataclass(slots=True)
+class _Models:
+    """The newest versions, and how many calls came since the counts were last told."""
+
+    segments: SegmentModel | None = None
+    propensities: dict[str, PropensityModel] = field(default_factory=dict)
+    calls: int = 0
+
+
+class Score:
+    """One user shard's scores.
+
+    In: profile batches and model versions, taken as they stand. Out: one ScoredBatch per profile batch, a transition
+    wherever a shopper's segment number changed (or came to be), and the shard's SegmentCounts when a segment model
+    arrived, every `counts_every_calls` calls and at the end of input. Keeps a row per shopper, at the place of the
+    shopper's profile row (bounded as the profiles are), and the newest version of each model. Until a model is there,
+    segment and group are -1 and propensities nan.
+    """
+
+    def __init__(self, shard: int, metrics: Metrics, settings: ScoreSettings | None = None) -> None:
+        self.shard = shard
+        self.tables = {"scores": Table(SCORE_ROW)}
+        self._settings = settings or ScoreSettings()
+        self._metrics = metrics
+        self._models = _Models()
+        self._place_of = np.full(1, NO_SEGMENT, np.int32)  # segment number -> place of its centre
+        self._counts = np.zeros(1, np.int64)
+
+    def process(
+        self, values: Sequence[ProfileBatch | SegmentModel | PropensityModel]
+    ) -> list[ScoredBatch | SegmentCounts]:
+        """Score the batches of one call; models apply to what stands after them."""
+        out: list[ScoredBatch | SegmentCounts] = []
+        tell = False
+        for value in values:
+            if isinstance(value, SegmentModel):
+                self._take_segments(value)
+                tell = True
+            elif isinstance(value, PropensityModel):
+                self._models.propensities[value.target] = value
+            elif isinstance(value, ProfileBatch):
+                out.append(self._score(value))
+        self._models.calls += 1
+        if tell or self._models.calls >= self._settings.counts_every_calls:
+            out += self.finish()
+        return out
+
+    def finish(self) -> list[ScoredBatch | SegmentCounts]:
+        """The shard's counts as they stand."""
+        self._models.calls = 0
+        return [SegmentCounts(self.shard, self._counts.copy())]
+
+    def restored(self) -> None:
+        """Count anew after the tables were loaded."""
+        table = self.tables["scores"]
+        segments = table.rows["segment"][: table.size]
+        self._counts = np.bincount(segments[segments >= 0], minlength=len(self._place_of)).astype(np.int64)
+
+    def extra_state(self) -> bytes:
+        """The models in force: what survives a restart besides the tables."""
+        return pickle.dumps(self._models, protocol=5)
+
+    def restore_extra(self, state: bytes) -> None:
+        """Take over what `extra_state` gave."""
+        self._models = pickle.loads(state)
+        if self._models.segments is not None:
+            self._take_segments(self._models.segments)
+
+    def _take_segments(self, model: SegmentModel) -> None:
+        self._models.segments = model
+        highest = int(model.numbers.max(initial=0))
+        self._place_of = np.full(highest + 1, NO_SEGMENT, np.int32)
+        self._place_of[model.numbers] = np.arange(len(model.numbers), dtype=np.int32)
+        self._reserve_counts(highest)
+
+    def _score(self, batch: ProfileBatch) -> ScoredBatch:
+        profiles = np.ascontiguousarray(batch.rows)
+        n = len(profiles)
+        model = self._models.segments
+        unknown = np.array((NO_SEGMENT, NO_SEGMENT, 0.0, np.nan, np.nan, model.version if model else 0), SCORE)
+        scores = np.full(n, unknown)
+        transitions = np.zeros(n, TRANSITION)
+        if n == 0:
+            return ScoredBatch(batch, scores, transitions)
+        self._make_rows(profiles["row"])
+        table = self.tables["scores"]
+        before, held = np.empty(n, np.int32), np.empty(n, np.int32)
+        kernels.open_rows(profiles, table.rows, self._place_of, self._counts, before, held)
+        logs = np.empty((n, DIMENSIONS), np.float32)
+        kernels.signed_log1p(np.ascontiguousarray(profiles["x"]), logs)
+        if model is not None:
+            self._assign(model, logs, held, scores)
+        for target, p in self._models.propensities.items():
+            out = np.empty(n, np.float32)
+            kernels.logistic(logs, p.mean, p.scale, p.weights, p.bias, out)
+            scores[target] = out
+        moved = kernels.settle(profiles, before, scores, table.rows, table.dirty, self._counts, transitions)
+        if moved:
+            self._metrics.transitions.labels(kind="cluster").inc(moved)
+        return ScoredBatch(batch, scores, transitions[:moved])
+
+    def _assign(self, model: SegmentModel, logs: np.ndarray, held: np.ndarray, scores: np.ndarray) -> None:
+        """Fill segment, macro and margin; a shopper whose segment no longer lives is free to go to any."""
+        chosen, margin = np.empty(len(logs), np.int32), np.empty(len(logs), np.float32)
+        kernels.assign(logs, model.mean, model.scale, model.centres, held, self._settings.stay_factor, chosen, margin)
+        scores["segment"] = model.numbers[chosen]
+        scores["macro"] = model.macros[chosen]
+        scores["margin"] = margin
+
+    def _make_rows(self, places: np.ndarray) -> None:
+        """Make the table's rows for profiles that are new; ValueError for a row below 0."""
+        if places.min() < 0:
+            raise ValueError(f"shard {self.shard}: a profile of row {int(places.min())}")
+        table = self.tables["scores"]
+        missing = int(places.max()) + 1 - table.size
+        if missing > 0:
+            first = table.extend(missing)
+            table.rows["segment"][first : table.size] = NO_SEGMENT
+            table.rows["macro"][first : table.size] = NO_SEGMENT
+
+    def _reserve_counts(self, highest: int) -> None:
+        if highest >= len(self._counts):
+            self._counts = np.pad(self._counts, (0, highest + 1 - len(self._counts)))

@@ -1,0 +1,144 @@
+"""The ranking kernel against plain Python, and what a list promises."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.kernels.ranking import (
+    LEAVE_OUT_CURRENT,
+    LEAVE_OUT_RECENT,
+    RECENT_FETCHED,
+    SLOT_WEIGHTS,
+    rank,
+    rank_reference,
+)
+from state.batches import LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
+
+Neighbours = list[list[tuple[int, float]]]
+Ranked = list[tuple[int, float, int]]
+
+
+def ranked(
+    shoppers: list[tuple[Neighbours, list[int]]],
+    popular: list[tuple[int, float]] | None = None,
+    leave_out: int = LEAVE_OUT_CURRENT,
+) -> list[Ranked]:
+    """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items)."""
+    n = len(shoppers)
+    items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
+    scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
+    counts = np.zeros((n, RECENT_FETCHED), np.uint8)
+    recent, recent_n = np.zeros((n, RECENT_ITEMS), np.uint64), np.zeros(n, np.uint8)
+    for i, (neighbours, history) in enumerate(shoppers):
+        recent[i, : len(history)], recent_n[i] = history, len(history)
+        for slot, pairs in enumerate(neighbours):
+            counts[i, slot] = len(pairs)
+            for k, (item, score) in enumerate(pairs):
+                items[i, slot, k], scores[i, slot, k] = item, score
+    popular = popular or []
+    popular_items = np.array([item for item, _ in popular], np.uint64)
+    popular_scores = np.array([score for _, score in popular], np.float32)
+    # What stood in the output before must not show.
+    out_items, because = np.full((2, n, LIST_LENGTH), 77, np.uint64)
+    out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
+    rank(
+        items,
+        scores,
+        counts,
+        recent,
+        recent_n,
+        leave_out,
+        popular_items,
+        popular_scores,
+        out_items,
+        out_scores,
+        because,
+        out_n,
+    )
+    for i in range(n):
+        for column in (out_items, out_scores, because):
+            assert not column[i, out_n[i] :].any()
+    return [
+        list(zip(out_items[i].tolist(), out_scores[i].tolist(), because[i].tolist(), strict=True))[: out_n[i]]
+        for i in range(n)
+    ]
+
+
+def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours, list[int]]:
+    """A random shopper: few distinct items and scores of few values, so that ties and repeats are common."""
+    history = rng.choice(catalogue, rng.integers(0, RECENT_ITEMS + 1)).tolist()
+    neighbours = []
+    for _ in history[:RECENT_FETCHED]:
+        others = rng.choice(catalogue, rng.integers(0, min(NEIGHBOURS, len(catalogue)) + 1), replace=False).tolist()
+        neighbours.append([(other, float(np.float32(rng.integers(1, 9) / 8))) for other in others])
+    return neighbours, history
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 200),
+    leave_out=st.sampled_from([LEAVE_OUT_CURRENT, LEAVE_OUT_RECENT]),
+)
+@settings(max_examples=60, deadline=None)
+def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int) -> None:
+    """Items, scores and reasons are exactly the reference's, for many shoppers in one call."""
+    rng = np.random.default_rng(seed)
+    # Hashes that share their low bits, so that the table of candidates collides.
+    catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
+    shoppers = [shopper(rng, catalogue) for _ in range(8)]
+    best_first = sorted(rng.uniform(1, 500, min(size, 50)).astype(np.float32).tolist(), reverse=True)
+    popular = list(zip(rng.choice(catalogue, len(best_first)).tolist(), best_first, strict=True))
+    popular = list({item: (item, score) for item, score in reversed(popular)}.values())[::-1]
+    expected = [rank_reference(neighbours, history, leave_out, popular) for neighbours, history in shoppers]
+    assert ranked(shoppers, popular, leave_out) == expected
+
+
+def test_an_item_seen_beside_several_adds_up_and_names_its_strongest_reason() -> None:
+    """Scores of all places are summed by the places' weights; `because` is the place that gave most."""
+    [found] = ranked([([[(7, 0.25), (8, 0.5)], [(7, 1.0)]], [100, 200])])
+    second = float(SLOT_WEIGHTS[1])
+    assert found == [(7, 0.25 + second, 200), (8, 0.5, 100)]
+
+
+def test_the_current_item_is_never_shown() -> None:
+    """Neither as a neighbour of an earlier item nor as a popular one."""
+    [found] = ranked([([[(2, 1.0)], [(1, 1.0)]], [1, 2])], popular=[(1, 9.0), (3, 1.0)])
+    assert [item for item, *_ in found] == [2, 3]
+
+
+def test_recent_items_are_left_out_on_request() -> None:
+    """All of a shopper's last items, also those whose neighbours were not asked for."""
+    history = list(range(1, RECENT_ITEMS + 1))
+    [found] = ranked([([[(8, 1.0), (50, 0.5)]], history)], popular=[(5, 3.0), (60, 1.0)], leave_out=LEAVE_OUT_RECENT)
+    assert [item for item, *_ in found] == [50, 60]
+
+
+def test_a_shopper_without_history_gets_what_is_popular() -> None:
+    """The list is the popular items by share, for the reason 0."""
+    [found] = ranked([([], [])], popular=[(4, 3.0), (5, 1.0)])
+    assert found == [(4, 0.75, 0), (5, 0.25, 0)]
+
+
+def test_a_popular_item_never_scores_above_the_item_before_it() -> None:
+    """A list is best first from end to end."""
+    [found] = ranked([([[(7, 0.125)]], [1])], popular=[(4, 3.0), (5, 1.0)])
+    assert found == [(7, 0.125, 1), (4, 0.125, 0), (5, 0.125, 0)]
+
+
+def test_popular_items_that_have_all_faded_still_fill_the_list() -> None:
+    """Scores that are all 0 are shares of nothing, not an error."""
+    [found] = ranked([([], [])], popular=[(4, 0.0), (5, 0.0)])
+    assert found == [(4, 0.0, 0), (5, 0.0, 0)]
+
+
+def test_a_list_is_never_longer_than_its_bound() -> None:
+    """Of 160 candidates the best remain."""
+    neighbours = [[(1000 * slot + k + 1, 1.0 - k / 64) for k in range(NEIGHBOURS)] for slot in range(RECENT_FETCHED)]
+    [found] = ranked([(neighbours, [91, 92, 93, 94, 95])], popular=[(4, 3.0)])
+    assert len(found) == LIST_LENGTH
+    everything = sorted(
+        float(np.float32(s) * SLOT_WEIGHTS[slot]) for slot in range(RECENT_FETCHED) for _, s in neighbours[slot]
+    )
+    assert [score for _, score, _ in found] == everything[: -LIST_LENGTH - 1 : -1]

@@ -1,0 +1,243 @@
+"""From scores and answers to records: who is written, what, and when."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
+
+from operators.kernels.lists import judge, judge_reference
+from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
+from state.batches import ACT, WriteBatch
+from state.metrics import Metrics
+from state.models import PopularModel
+from state.names import Names
+from state.redis_keys import Keys
+
+SCORED = (7, 2, 0.5, 0.25, 0.75, 9)
+
+
+def make(**settings: Any) -> tuple[Personalize, list[int]]:
+    """A step, and the hashes of the items i0 to i9."""
+    names = Names()
+    items = [names.learn(f"i{n}") for n in range(10)]
+    return Personalize(3, PersonalizeSettings(**settings), Metrics(), names, Keys()), items
+
+
+def written(batch: WriteBatch) -> dict[str, list[list[bytes]]]:
+    """The commands of each shopper, by id."""
+    spans = [(batch.starts[i], batch.starts[i + 1]) for i in range(len(batch.ids))]
+    out = {i.decode(): commands(batch.commands[a:b].tobytes()) for i, (a, b) in zip(batch.ids, spans, strict=True)}
+    assert [len(c) for c in out.values()] == batch.per_user.tolist()
+    return out
+
+
+def fields(found: list[list[bytes]]) -> dict[str, bytes]:
+    return hset(next(words for words in found if words[0] == b"HSET"))[1]
+
+
+def test_a_record_says_what_the_steps_found_out() -> None:
+    """Scores, list with reasons, newest event, version: of a shopper who acted."""
+    step, i = make()
+    batch = scored_batch([profile(recent=i[:3], version=12)], [SCORED], item_shards=2)
+    assert step.process([batch, answer(1, (0, 0, [(i[4], 0.5), (i[0], 0.9)]))]) == []
+    (out,) = step.process([answer(1, (0, 2, [(i[5], 0.4)]), (0, 1, [(i[4], 0.2)]))])
+    found = written(out)["ann"]
+    assert [words[0] for words in found] == [b"HSET", b"EXPIRE"]
+    told = fields(found)
+    assert told == {
+        "event_ts": b"%d" % (20_000 * DAY_MS),
+        "version": b"12",
+        "segment": b"s7",
+        "macro": b"m2",
+        "margin": b"0.5000",
+        "model": b"9",
+        "purchase_propensity": b"0.2500",
+        "churn_risk": b"0.7500",
+        "recs": b'[["i4",0.6000,"i0"],["i5",0.1000,"i2"]]',
+        "rules": b"[]",
+        "variants": b"{}",
+    }
+    assert (out.versions.tolist(), out.receipt) == ([12], batch.profiles.receipt)
+
+
+ARRIVALS = st.permutations(
+    ["scored1", "answer1a", "answer1b", "scored2", "answer2a", "scored3", "answer3a", "answer3b"]
+).filter(lambda order: [x for x in order if x[0] == "s"] == ["scored1", "scored2", "scored3"])
+
+
+def conversation(i: list[int]) -> dict[str, Any]:
+    """Three batches of one shard, in which one shopper acts three times; the second asks one item shard only."""
+    sizes = {1: 2, 2: 1, 3: 2}
+    values: dict[str, Any] = {}
+    for n, shards in sizes.items():
+        people = [profile("ann", 0, [i[n]], version=n), profile(f"other{n}", n, [i[0], i[n]], version=1, fresh=1)]
+        values[f"scored{n}"] = scored_batch(people, [(n, 0, 0.1 * n, 0.1, 0.2, n)] * 2, sequence=n, item_shards=shards)
+        values[f"answer{n}a"] = answer(n, (0, 0, [(i[4 + n], 0.5)]), (1, 1, [(i[9], 0.3)]))
+        values[f"answer{n}b"] = answer(n, (1, 0, [(i[8], 0.7)]))
+    return values
+
+
+@settings(max_examples=80, deadline=None)
+@given(ARRIVALS)
+def test_answers_may_come_before_or_after_what_asked_for_them(order: list[str]) -> None:
+    """The same records and the same table, whenever the item shards answer; a shopper's versions in their order."""
+    told = []
+    for arrivals in (
+        ["scored1", "answer1a", "answer1b", "scored2", "answer2a", "scored3", "answer3b", "answer3a"],
+        order,
+    ):
+        step, i = make()
+        values = conversation(i)
+        out = [batch for name in arrivals for batch in step.process([values[name]])]
+        table = step.tables["lists"]
+        rows = [[row[name].tobytes() for name in table.dtype.names or ()] for row in table.rows[: table.size]]
+        told.append(([(written(batch), batch.versions.tolist()) for batch in out], rows))
+    assert told[0] == told[1]
+
+
+def test_a_batch_without_questions_waits_for_those_before_it() -> None:
+    """A shopper's newer record is not overtaken by the older one: the version in Redis would fall."""
+    step, i = make()
+    first = scored_batch([profile(recent=[i[1]], version=1)], sequence=1, item_shards=1)
+    second = scored_batch([profile(recent=[i[1]], version=2)], sequence=2, item_shards=0)
+    out = step.process([first, second, answer(1, (0, 0, [(i[2], 0.5)]))])
+    assert [batch.versions.tolist() for batch in out] == [[1], [2]]
+
+
+def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
+    """By a segment, or by more than the bound since what was last written; and then without a list."""
+    step, i = make(rescored_by=0.02)
+    step.process([scored_batch([profile(recent=[i[0]], version=3)], [SCORED])])
+
+    def swept(segment: int, purchase: float, churn: float) -> WriteBatch:
+        (out,) = step.process(
+            [scored_batch([profile(recent=[i[0]], version=3, acts=0)], [(segment, 2, 0.9, purchase, churn, 9)])]
+        )
+        return out
+
+    for same in ((7, 0.25, 0.75), (7, 0.265, 0.735)):
+        assert swept(*same).ids == []
+    assert fields(written(swept(7, 0.275, 0.75))["ann"])["purchase_propensity"] == b"0.2750"
+    assert swept(7, 0.26, 0.75).ids == [], "compared with what was written, not with what was seen"
+    assert fields(written(swept(7, 0.275, 0.60))["ann"])["churn_risk"] == b"0.6000"
+    told = written(swept(8, 0.275, 0.60))["ann"]
+    assert fields(told)["segment"] == b"s8" and "recs" not in fields(told)
+    assert [words[0] for words in told] == [b"HSET"]
+
+
+def test_an_erased_shopper_s_record_is_deleted_whatever_redis_holds() -> None:
+    """One DEL and nothing else; the list that stood is forgotten."""
+    step, i = make()
+    step.process([scored_batch([profile(recent=[i[0]], version=30)], [SCORED], item_shards=0)])
+    (out,) = step.process([scored_batch([profile(acts=0, erased=1, version=0, event_ts=0)], [SCORED])])
+    assert written(out) == {"ann": [[b"DEL", b"coterie:user:ann"]]}
+    assert out.versions.tolist() == [ALWAYS] and out.per_user.tolist() == [1]
+    row = step.tables["lists"].rows[0]
+    assert row["count"] == 0 and not row["items"].any() and row["segment"] == -1 and step.tables["lists"].dirty[0]
+
+
+def test_a_new_shopper_s_record_begins_empty() -> None:
+    """What an earlier owner of the key left goes first; rules and variants are there from the first write on."""
+    step, i = make()
+    (out,) = step.process([scored_batch([profile(recent=[i[0]], fresh=1)])])
+    found = written(out)["ann"]
+    assert [words[0] for words in found] == [b"DEL", b"HSET", b"EXPIRE"]
+    told = fields(found)
+    assert (told["rules"], told["variants"], told["recs"]) == (b"[]", b"{}", b"[]")
+    assert "segment" not in told and "churn_risk" not in told
+    (out,) = step.process([scored_batch([profile(recent=[i[0]], version=2)])])
+    assert [words[0] for words in written(out)["ann"]] == [b"HSET"]
+    (out,) = step.process([scored_batch([profile(fresh=1, erased=1, version=1)])])
+    assert [words[0] for words in written(out)["ann"]] == [b"DEL", b"HSET", b"EXPIRE"]
+    assert out.versions.tolist() == [ALWAYS]
+
+
+def test_the_time_to_live_is_renewed_once_an_event_day() -> None:
+    """At the first write of each day, not at every one; a late event renews nothing."""
+    step, _ = make()
+    renewed = []
+    for day in (0.1, 0.9, 1.0, 1.5, 0.5, 2.5):
+        ts = int((20_000 + day) * DAY_MS)
+        (out,) = step.process([scored_batch([profile(event_ts=ts)])])
+        renewed.append(any(words[0] == b"EXPIRE" for words in written(out)["ann"]))
+    assert renewed == [True, False, True, False, False, True]
+
+
+def test_who_has_no_history_is_given_what_is_popular() -> None:
+    """With that as the reason; the newest popular items count, also after a resume."""
+    step, i = make()
+    step.process([PopularModel(1, np.array([i[3], 999, i[4]], np.uint64), np.array([3, 2, 1], np.float32))])
+    again, _ = make()
+    again.restore_extra(step.extra_state())
+    for one in (step, again):
+        (out,) = one.process([scored_batch([profile()])])
+        recs = json.loads(fields(written(out)["ann"])["recs"])
+        assert [(item, because) for item, _, because in recs] == [("i3", "popular"), ("i4", "popular")]
+    assert make()[0].extra_state() == b""
+
+
+def test_transitions_are_told_with_an_id_that_a_replay_repeats() -> None:
+    """User, kind, from, to, event time; the stream is bounded."""
+    step, _ = make(transitions_max=500)
+    people = [profile("ann", 0), profile('b"ö\r\n', 1)]
+    batches = [
+        scored_batch(people, transitions=[(1, 0, -1, 4, 77), (0, 2, 4, -1, 78)], sequence=n, item_shards=0)
+        for n in (1, 2)
+    ]
+    first, again = step.process(batches)
+    assert first.always == again.always and first.always_n == 2
+    one, other = (dict(zip(c[6::2], c[7::2], strict=True)) for c in commands(first.always) if c[0] == b"XADD")
+    assert commands(first.always)[0][:6] == [b"XADD", b"coterie:transitions", b"MAXLEN", b"~", b"500", b"*"]
+    assert one[b"user_id"] == 'b"ö\r\n'.encode() and (one[b"kind"], one[b"at"]) == (b"cluster", b"77")
+    assert (one[b"from"], one[b"to"]) == (b"", b"s4")
+    assert (other[b"kind"], other[b"from"], other[b"to"]) == (b"trigger", b"s4", b"")
+    assert one[b"id"] != other[b"id"]
+
+
+def test_a_name_learnt_elsewhere_is_read_before_it_is_written(tmp_path: Any) -> None:
+    """Another process's item stands in the list though this one never saw its text."""
+    here, there = Names(tmp_path, 0), Names(tmp_path, 1)
+    here.shared = True
+    item = there.learn("from afar")
+    there.publish()
+    step = Personalize(3, PersonalizeSettings(), Metrics(), here, Keys())
+    (out,) = step.process([scored_batch([profile(recent=[5])], item_shards=1), answer(1, (0, 0, [(item, 1.0)]))])
+    assert json.loads(fields(written(out)["ann"])["recs"])[0][0] == "from afar"
+    for names in (here, there):
+        assert names._file
+        names._file.close()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12), st.integers(0, 3)), max_size=25),
+    st.lists(st.lists(st.integers(1, 12), max_size=8, unique=True), min_size=5, max_size=5),
+)
+def test_lists_are_judged_by_what_came_next(acts: list[tuple[int, int, int]], standing: list[list[int]]) -> None:
+    """The first act of each shopper in a batch, against the list that stood before it."""
+    lists, counts = np.zeros((9, 20), np.uint64), np.zeros(9, np.uint8)
+    row_of = np.array([8, 1, 6, 3, 4], np.int32)
+    for place, items in enumerate(standing):
+        lists[row_of[place], : len(items)], counts[row_of[place]] = items, len(items)
+    out = np.zeros(3)
+    judge(np.array(acts, ACT), row_of, lists, counts, out)
+    expected = judge_reference([(p, item, before, standing[p]) for p, item, before in acts])
+    assert out.tolist() == pytest.approx(list(expected))
+
+
+def test_a_list_is_judged_once_it_stands() -> None:
+    """What was written is what the next act is held against; who is new, or was erased, has no list."""
+    step, i = make()
+    first = scored_batch([profile(recent=[i[1]])], sequence=1, item_shards=1, acts=[(0, i[1], 0)])
+    step.process([first, answer(1, (0, 0, [(i[2], 0.9), (i[3], 0.5)]))])
+    assert step.judged.tolist() == [0, 0, 0]
+    step.process([scored_batch([profile(recent=[i[3], i[1]])], sequence=2, acts=[(0, i[3], i[1])])])
+    assert step.judged.tolist() == [1, 1, 0.5]
+    assert list(itertools.chain(first.profiles.acts["position"])) == [0] and NAN != NAN

@@ -1,0 +1,178 @@
+"""User records as bytes: whatever stands in them, Redis reads the very fields that were meant."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_helpers import commands, hset
+
+from operators.kernels import redis_commands as kernels
+from state.batches import LIST_LENGTH, PROFILE, SCORE
+from state.names import Names
+from state.redis_keys import Keys
+
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+    st.sampled_from(['"', "\\", "\r\n", "a\0b", "\x7f", "é" * 64, "\x01" * 128, "{}[],:", "null"]),
+).filter(lambda t: 1 <= len(t.encode()) <= 128)
+INTS = st.one_of(
+    st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-20, 20), st.integers(0, 18).map(lambda k: 10**k - 1)
+)
+SCORES = st.one_of(st.floats(0, 1, width=32), st.floats(-2000, 2000, width=32), st.just(0.0))
+CHANCES = st.one_of(st.floats(0, 1, width=32), st.just(math.nan))
+
+
+def near(text: bytes, value: float) -> bool:
+    """Four decimals, of the nearest such number."""
+    whole, _, part = text.partition(b".")
+    assert len(part) == 4 and whole.lstrip(b"-").isdigit()
+    return abs(float(text) - float(np.float32(value))) <= 0.0000501 + 1e-7 * abs(value)
+
+
+@settings(deadline=None)
+@given(INTS)
+def test_integers_are_written_in_decimal(value: int) -> None:
+    """All of 64 bits but the smallest, which no count and no time is."""
+    out = np.zeros(32, np.uint8)
+    end = kernels.put_int(out, 3, np.int64(value))
+    assert out[3:end].tobytes() == str(value).encode() and not out[end:].any()
+
+
+@settings(deadline=None)
+@given(st.one_of(SCORES, st.sampled_from([-0.00001, 0.00005, 0.99995, 0.99999, 1e9])))
+def test_numbers_are_written_with_four_decimals(value: float) -> None:
+    """To the nearest; what rounds to nothing has no sign."""
+    out = np.zeros(40, np.uint8)
+    end = kernels.put_fixed(out, 0, np.float32(value))
+    text = out[:end].tobytes()
+    assert near(text, value) and text != b"-0.0000"
+
+
+@st.composite
+def shoppers(draw: st.DrawFn) -> dict[str, object]:
+    erased = draw(st.booleans())
+    return {
+        "id": draw(TEXTS).encode(),
+        "event_ts": draw(INTS),
+        "version": draw(st.integers(0, 2**62)),
+        "acts": draw(st.integers(0, 3)),
+        "fresh": draw(st.booleans()),
+        "erased": erased,
+        "segment": draw(st.sampled_from([-1, -1, 0, 7, 123_456])),
+        "macro": draw(st.integers(-1, 30)),
+        "margin": draw(st.floats(0, 1, width=32)),
+        "purchase": draw(CHANCES),
+        "churn": draw(CHANCES),
+        "model": draw(st.integers(0, 2**31 - 1)),
+        "expire": draw(st.booleans()),
+        "list": draw(
+            st.one_of(
+                st.none(),
+                st.lists(
+                    st.tuples(st.integers(0, 9), SCORES, st.sampled_from([None, *range(10)])), max_size=LIST_LENGTH
+                ),
+            )
+        ),
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(shoppers(), max_size=6), st.lists(TEXTS, min_size=10, max_size=10), st.data(), st.booleans())
+def test_records_are_the_fields_that_were_meant(
+    people: list[dict[str, object]], texts: list[str], data: st.DataObject, small: bool
+) -> None:
+    """Ids with quotes, controls, line ends, of 128 bytes; unknown names; no scores; any order; little room."""
+    names = Names()
+    known = {n: names.learn(text) for n, text in enumerate(texts[:8])}  # the last two are names nobody knows
+    hashes = [known.get(n, 2**63 + n) for n in range(10)]
+    profiles, scores = np.zeros(len(people), PROFILE), np.zeros(len(people), SCORE)
+    lists = [np.zeros((len(people), LIST_LENGTH), t) for t in (np.uint64, np.float32, np.uint64)]
+    counts, ids = np.zeros(len(people), np.uint8), b""
+    for k, told in enumerate(people):
+        for name in ("event_ts", "version", "acts", "fresh", "erased"):
+            profiles[k][name] = told[name]
+        profiles[k]["user_at"], profiles[k]["user_len"] = len(ids), len(told["id"])
+        ids += told["id"]
+        for name in SCORE.names or ():
+            scores[k][name] = told[name]
+        for place, (item, score, because) in enumerate(told["list"] or []):
+            lists[0][k, place], lists[1][k, place] = hashes[item], score
+            lists[2][k, place] = 0 if because is None else hashes[because]
+        counts[k] = len(told["list"] or [])
+    who = np.array(data.draw(st.permutations(range(len(people)))), np.int32)
+    list_rows = np.array([-1 if told["list"] is None else k for k, told in enumerate(people)], np.int32)
+    expire = np.array([told["expire"] for told in people], np.uint8)
+    starts, per_user = np.zeros(len(who) + 1, np.int64), np.zeros(len(who), np.int32)
+    scratch = np.empty(48 * 1024, np.uint8)
+    room = 1 if small else 400_000
+    constants = Keys("shop:", 7).record_texts()
+    while True:
+        out = np.full(room, 35, np.uint8)
+        written = kernels.write_records(
+            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, expire, *constants,
+            (names.slots, names.hashes, names.starts, names.arena), np.frombuffer(b'"popular"', np.uint8), scratch, out,
+            starts, per_user,
+        )  # fmt: skip
+        if written == len(who):
+            break
+        assert written < len(who)
+        assert (out[starts[written] :] == 35).all(), "nothing is written behind the last whole shopper"
+        room = room * 2 + 1000
+    for i, k in enumerate(who.tolist()):
+        told = people[k]
+        found = commands(out[starts[i] : starts[i + 1]].tobytes())
+        assert len(found) == per_user[i]
+        hold(found, told, texts, b"shop:user:" + told["id"])
+
+
+def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], key: bytes) -> None:
+    """The commands of one shopper against what was told of them."""
+    if told["erased"] or told["fresh"]:
+        assert found.pop(0) == [b"DEL", key]
+    if told["erased"] and not told["acts"]:
+        assert not found
+        return
+    if told["expire"]:
+        assert found.pop() == [b"EXPIRE", key, b"7"]
+    ((at, fields),) = map(hset, found)
+    assert at == key
+    assert fields.pop("event_ts") == str(told["event_ts"]).encode()
+    assert fields.pop("version") == str(told["version"]).encode()
+    if told["segment"] >= 0:
+        assert fields.pop("segment") == b"s%d" % told["segment"]
+        assert fields.pop("macro") == b"m%d" % told["macro"]
+        assert near(fields.pop("margin"), told["margin"])
+        assert fields.pop("model") == b"%d" % told["model"]
+    for name, score in (("purchase_propensity", told["purchase"]), ("churn_risk", told["churn"])):
+        if not math.isnan(score):
+            assert near(fields.pop(name), score)
+    if told["list"] is not None:
+        listed = json.loads(fields.pop("recs"))
+        wanted = [entry for entry in told["list"] if entry[0] < 8]
+        assert [entry[0] for entry in listed] == [texts[item] for item, _, _ in wanted]
+        for (_, score, because), (_, score_told, because_told) in zip(listed, wanted, strict=True):
+            assert abs(score - float(np.float32(score_told))) <= 0.000051 + 1e-7 * abs(score_told)
+            known = because_told is not None and because_told < 8
+            assert because == (texts[because_told] if known else "popular")
+    if told["fresh"] or told["expire"]:
+        assert (fields.pop("rules"), fields.pop("variants")) == (b"[]", b"{}")
+    assert not fields
+
+
+def test_the_longest_list_has_room() -> None:
+    """Twenty items of 128 control characters each, because of as long ones: what the scratch buffer is made for."""
+    names = Names()
+    hashes = np.array([names.learn(chr(1) * 126 + f"{n:02d}") for n in range(40)], np.uint64)
+    out = np.full(48 * 1024, 35, np.uint8)
+    directory = (names.slots, names.hashes, names.starts, names.arena)
+    scores = np.full(20, -12345.6789, np.float32)
+    popular = np.frombuffer(b'"popular"', np.uint8)
+    end = kernels.put_list(out, 0, hashes[:20], scores, hashes[20:], 20, directory, popular)
+    listed = json.loads(out[:end].tobytes())
+    assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
+    assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()

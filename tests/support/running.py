@@ -1,0 +1,102 @@
+"""The whole worker as its users run it: `coterie` in a process of its own, real Kafka, real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+
+EXACT = ("event_ts", "version", "rules", "variants")
+"""Fields of a user record that follow from counting alone."""
+
+WAIT_SECONDS_MAX = 120.0
+
+
+def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def replay(
+    tmp_path: Path, url: str, *logs: Path, processes: int = 1, name: str = "replayed"
+) -> tuple[Path, dict[str, Any]]:
+    """Replay logs; the state directory and the report."""
+    report, state = tmp_path / f"{name}.json", tmp_path / name
+    done = run_cli(
+        "replay", *logs, "--redis", url, "--state", state, "--report", report, "--processes", processes, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    return state, orjson.loads(report.read_bytes())
+
+
+def records(url: str) -> dict[str, dict[str, str]]:
+    """Every user record."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        keys = list(client.scan_iter("coterie:user:*", count=5000))
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hgetall(key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
+
+
+def exact(found: dict[str, dict[str, str]]) -> dict[str, tuple[str | None, ...]]:
+    """The exact fields of each record."""
+    return {key: tuple(record.get(name) for name in EXACT) for key, record in found.items()}
+
+
+def wait_for(reached: Callable[[], bool], what: str) -> None:
+    """Look again until something is so; fail after WAIT_SECONDS_MAX."""
+    until = time.monotonic() + WAIT_SECONDS_MAX
+    while not reached():
+        assert time.monotonic() < until, f"still waiting for {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Worker:
+    """`coterie run` with settings of its own."""
+
+    folder: Path
+    settings: str
+    processes: int = 1
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "worker.log").read_text()
+
+    def start(self) -> None:
+        """Start the supervisor with its workers."""
+        (self.folder / "coterie.toml").write_text(self.settings)
+        with open(self.folder / "worker.log", "ab") as log:
+            command = [sys.executable, "-m", "flows.cli", "run", "--processes", str(self.processes)]
+            self.started.append(subprocess.Popen(command, cwd=self.folder, stderr=log, stdout=log))
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.started[-1].terminate()
+        return self.started[-1].wait(30)
+
+    def kill_a_worker(self) -> None:
+        """kill -9 a worker process (not its supervisor)."""
+        children = Path(f"/proc/{self.started[-1].pid}/task/{self.started[-1].pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """kill -9 the supervisor; its workers go with it."""
+        self.started[-1].kill()
+        self.started[-1].wait(30)

@@ -1,0 +1,1 @@
+"""Wiring only: the graph, the settings, the worker and the command line."""

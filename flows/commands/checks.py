@@ -1,0 +1,93 @@
+"""`coterie check`: is what the worker needs there, before the worker is started? A line for each thing looked at."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from flows.commands.records import connect
+from flows.settings import Settings, redacted
+
+REDIS_VERSION_MIN = (6, 0)
+KAFKA_SECONDS_MAX = 5.0
+"""How long a broker may take to answer: whoever checks waits for it, a worker waits longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `outcome` is "ok", "warning" or "failed"."""
+
+    outcome: str
+    what: str
+    text: str
+
+
+def check(settings: Settings) -> int:
+    """Look at the state directory, Redis and Kafka and print what was found; the exit code, 1 if something failed."""
+    parts: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("state", _check_state),
+        ("redis", _check_redis),
+        ("kafka", _check_kafka),
+    )
+    failed = False
+    _tell(Finding("ok", "settings", "valid"))
+    for what, look in parts:
+        try:
+            for finding in look(settings):
+                _tell(finding)
+        except Exception as error:  # whatever stands in the way of one is to be told, and the others still looked at
+            failed = True
+            _tell(Finding("failed", what, redacted(" ".join(str(error).split())) or type(error).__name__))
+    return 1 if failed else 0
+
+
+def _tell(finding: Finding) -> None:
+    sys.stdout.write(f"{finding.outcome:<8} {finding.what:<9} {finding.text}\n")
+    sys.stdout.flush()
+
+
+def _check_state(settings: Settings) -> Iterator[Finding]:
+    directory = settings.state.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        yield Finding("ok", "state", f"{directory} can be written")
+
+
+def _check_redis(settings: Settings) -> Iterator[Finding]:
+    address = redacted(settings.redis.url)
+    try:
+        with connect(settings) as client:
+            client.ping()
+            info: dict[str, Any] = dict(client.info())
+    except (redis.RedisError, OSError) as error:
+        raise ConnectionError(f"{address}: {error}; is Redis there? (--redis URL or redis.url)") from error
+    version = str(info.get("redis_version", "unknown"))
+    yield Finding("ok", "redis", f"{address}: version {version}")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < REDIS_VERSION_MIN:
+        yield Finding(
+            "warning", "redis", f"version {version} is older than {'.'.join(map(str, REDIS_VERSION_MIN))}, untested"
+        )
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy != "noeviction":
+        yield Finding(
+            "warning", "redis", f"maxmemory-policy {policy} can drop records before their time; set noeviction"
+        )
+
+
+def _check_kafka(settings: Settings) -> Iterator[Finding]:
+    from operators.read_kafka import KafkaHub
+
+    kafka = settings.kafka
+    hub = KafkaHub(kafka.bootstrap, options=kafka.options, connect_seconds_max=KAFKA_SECONDS_MAX)
+    try:
+        counts = Counter(topic for topic, _ in hub.partitions((*kafka.clicks, *kafka.purchases, *kafka.controls)))
+    finally:
+        hub.close()
+    for topic, partitions in counts.items():
+        yield Finding("ok", "kafka", f"{kafka.bootstrap}: topic {topic}, {partitions} partitions")

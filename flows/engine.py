@@ -1,0 +1,292 @@
+"""Bytewax's side of every step: sources, keyed steps and sinks around classes that know nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from state.batches import RawBatch
+from state.flow_control import FlowControl
+from state.journal import Journal, Marker
+from state.metrics import Metrics
+from state.table import Table
+
+log = structlog.get_logger(__name__)
+
+
+class Reader(Protocol):
+    """Where records come from: one topic's partition, one file."""
+
+    @property
+    def exhausted(self) -> bool: ...
+    def read(self) -> RawBatch | None: ...
+    def position(self) -> Any: ...
+    def close(self) -> None: ...
+
+
+class TableStep(Protocol):
+    """A step of one shard, whose state is tables."""
+
+    tables: dict[str, Table]
+
+    def process(self, values: list[Any]) -> list[Any]: ...
+    def finish(self) -> list[Any]: ...
+    def restored(self) -> None: ...
+
+
+class SnapshotClock:
+    """How long an epoch's snapshots hold a process up: they come in a burst, which the next call of a step ends."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._burst_seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One table's snapshot took so long."""
+        self._metrics.snapshot.of().observe_one(seconds)
+        self._burst_seconds += seconds
+
+    def end_burst(self) -> None:
+        """Events flow again."""
+        if self._burst_seconds:
+            self._metrics.snapshot_stall.of().observe_one(self._burst_seconds)
+            self._burst_seconds = 0.0
+
+
+class _Part(StatefulSourcePartition[RawBatch, Any]):
+    """One reader. It never blocks: with nothing to read, or too much under way, it asks to be woken a little later."""
+
+    def __init__(self, reader: Reader, control: FlowControl, linger_seconds: float) -> None:
+        self._reader = reader
+        self._control = control
+        self._linger = timedelta(seconds=max(linger_seconds, 0.0005))
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> Iterable[RawBatch]:
+        self._awake = None
+        if self._control.stopping:
+            raise StopIteration
+        batch = None
+        if self._control.has_room():
+            batch = self._reader.read()
+            if batch is None and self._reader.exhausted:
+                raise StopIteration
+        if batch is None:
+            self._awake = datetime.now(UTC) + self._linger
+            return []
+        self._control.read(len(batch))
+        return [batch]
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+    def snapshot(self) -> Any:
+        return self._reader.position()
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Source(FixedPartitionedSource[RawBatch, Any]):
+    """All parts of the input: `open_part(name, position)` gives the reader of a part."""
+
+    def __init__(
+        self,
+        parts: Callable[[], list[str]],
+        open_part: Callable[[str, Any], Reader],
+        control: FlowControl,
+        linger_seconds: float,
+    ) -> None:
+        self._parts = parts
+        self._open = open_part
+        self._control = control
+        self._linger_seconds = linger_seconds
+
+    def list_parts(self) -> list[str]:
+        return self._parts()
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
+        return _Part(self._open(for_part, resume_state), self._control, self._linger_seconds)
+
+
+class TableLogic(StatefulBatchLogic[Any, Any, Any]):
+    """A shard's step: made at the first batch that names the shard, snapshotted as a marker into its journal."""
+
+    def __init__(self, host: TableHost, resume: tuple[int, Marker, bytes] | None) -> None:
+        self._host = host
+        self._step: TableStep | None = None
+        self._journal: Journal | None = None
+        self._shard = -1
+        if resume is not None:
+            shard, marker, extra = resume
+            self._make(shard)
+            assert self._journal is not None and self._step is not None
+            self._journal.load(marker, self._step.tables)
+            self._step.restored()
+            if extra:
+                getattr(self._step, "restore_extra")(extra)  # noqa: B009 - only steps that give one take one
+
+    def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
+        host = self._host
+        host.snapshots.end_burst()
+        if self._step is None:
+            self._make(host.shard_of(values[0]))
+            assert self._journal is not None
+            self._journal.start_afresh()
+        assert self._step is not None
+        try:
+            with host.metrics.step(host.name, sum(map(host.events_of, values))):
+                return self._step.process([host.unwrap(v) for v in values]), False
+        except Exception:
+            log.exception("step failed", step=host.name, shard=self._shard)
+            raise
+
+    def on_eof(self) -> tuple[list[Any], bool]:
+        try:
+            return (self._step.finish() if self._step else []), False
+        except Exception:
+            log.exception("step failed at the end of input", step=self._host.name, shard=self._shard)
+            raise
+
+    def snapshot(self) -> tuple[int, Marker, bytes]:
+        assert self._journal is not None and self._step is not None
+        start = time.perf_counter()
+        try:
+            marker = self._journal.save(self._step.tables)
+        except Exception:
+            log.exception("snapshot failed", step=self._host.name, shard=self._shard)
+            raise
+        extra: bytes = getattr(self._step, "extra_state", bytes)()
+        self._host.snapshots.add(time.perf_counter() - start)
+        return self._shard, marker, extra
+
+    def _make(self, shard: int) -> None:
+        self._shard = shard
+        self._step = self._host.make(shard)
+        self._journal = self._host.journal(f"{self._host.name}-{shard:03d}")
+        self._host.live[shard] = (self._step, self._journal)
+
+
+class TableHost:
+    """What all shards of one step have in common; `live` holds the steps and journals of this process by shard."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[int], Any],
+        shard_of: Callable[[Any], int],
+        journal: Callable[[str], Journal],
+        metrics: Metrics,
+        snapshots: SnapshotClock,
+        events_of: Callable[[Any], int],
+    ) -> None:
+        self.name = name
+        self.make = make
+        self.shard_of = shard_of
+        self.journal = journal
+        self.metrics = metrics
+        self.snapshots = snapshots
+        self.events_of = events_of
+        self.live: dict[int, tuple[Any, Journal]] = {}
+
+    def __call__(self, resume: Any) -> TableLogic:
+        return TableLogic(self, resume)
+
+    @staticmethod
+    def unwrap(value: Any) -> Any:
+        """A broadcast's content; anything else as it is."""
+        return value.content if isinstance(value, Broadcast) else value
+
+
+class Broadcast:
+    """Something every user shard is told, addressed to one of them."""
+
+    __slots__ = ("content", "shard")
+
+    def __init__(self, shard: int, content: Any) -> None:
+        self.shard = shard
+        self.content = content
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Broadcast, (self.shard, self.content)
+
+
+class BlobLogic(StatefulBatchLogic[Any, Any, Any]):
+    """A single-key step whose small state goes through the engine's own recovery store as bytes."""
+
+    def __init__(self, name: str, step: Any, metrics: Metrics, snapshots: SnapshotClock) -> None:
+        self._name = name
+        self._step = step
+        self._metrics = metrics
+        self._snapshots = snapshots
+
+    def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
+        self._snapshots.end_burst()
+        try:
+            with self._metrics.step(self._name, len(values)):
+                return self._step.process(values), False
+        except Exception:
+            log.exception("step failed", step=self._name)
+            raise
+
+    def on_eof(self) -> tuple[list[Any], bool]:
+        return self._step.finish(), False
+
+    def snapshot(self) -> Any:
+        start = time.perf_counter()
+        state: Any = self._step.snapshot()
+        self._snapshots.add(time.perf_counter() - start)
+        return state
+
+
+class _SinkPart(StatelessSinkPartition[Any]):
+    def __init__(
+        self, name: str, write: Callable[[list[Any]], None], close: Callable[[], None], metrics: Metrics
+    ) -> None:
+        self._name = name
+        self._write = write
+        self._close = close
+        self._metrics = metrics
+
+    def write_batch(self, items: list[Any]) -> None:
+        try:
+            with self._metrics.step(self._name, len(items)):
+                self._write(items)
+        except Exception:
+            log.exception("step failed", step=self._name)
+            raise
+
+    def close(self) -> None:
+        self._close()
+
+
+class Sink(DynamicSink[Any]):
+    """A sink around `write(items)` and `close()`; one per worker."""
+
+    def __init__(
+        self, name: str, write: Callable[[list[Any]], None], close: Callable[[], None], metrics: Metrics
+    ) -> None:
+        self._make: Callable[[], _SinkPart] = lambda: _SinkPart(name, write, close, metrics)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _SinkPart:
+        return self._make()
+
+
+def logged(name: str, mapper: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
+    """A stateless step that says in the log where an exception came from before the engine ends the process."""
+
+    def run(items: list[Any]) -> list[Any]:
+        try:
+            return mapper(items)
+        except Exception:
+            log.exception("step failed", step=name)
+            raise
+
+    return run

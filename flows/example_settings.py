@@ -1,0 +1,46 @@
+"""Writes coterie.example.toml from the definitions of the settings: `python -m flows.example_settings`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+from flows.settings import ENVIRONMENT_PREFIX, Settings
+
+HEADING = """\
+# Coterie's settings, each with its default. Copy what you change into coterie.toml.
+#
+# A setting can also come from the environment: [redis] url is COTERIE_REDIS__URL, lists are text with commas.
+# A flag of the command line wins over the environment, the environment over the file.
+"""
+
+
+def example() -> str:
+    """Every setting with its description, bounds and default, as comments in TOML."""
+    parts = [HEADING]
+    for section, info in Settings.model_fields.items():
+        kind = info.annotation
+        if kind is None or kind.__doc__ is None:
+            raise TypeError(f"section {section} has no description")
+        parts.append(f"\n[{section}]\n# {kind.__doc__}\n")
+        for name, field in kind.model_fields.items():
+            variable = f"{ENVIRONMENT_PREFIX}{section}__{name}".upper()
+            low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+            high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+            bounds = (
+                "" if high is None else f" {low} to {high}." if low is not None else f" More than 0, at most {high}."
+            )
+            parts.append(f"\n# {field.description}{bounds} ({variable})\n#{name} = {_toml(field.default)}\n")
+    return "".join(parts)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(example())

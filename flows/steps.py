@@ -1,0 +1,258 @@
+"""Every step of one worker process, made from the settings and handed what it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.engine import BlobLogic, Sink, SnapshotClock, TableHost
+from flows.settings import Settings
+from operators.catalogue import Catalogue
+from operators.covisit import Covisit, CovisitSettings
+from operators.dead_letters import DeadLetterFile
+from operators.decode import Decoder, Limits
+from operators.learn import Learner, LearnSettings
+from operators.personalize import Personalize, PersonalizeSettings
+from operators.profiles import DAY_MS, HOUR_MS, Profiles, ProfileSettings
+from operators.score import Score
+from operators.visits import SplitVisits
+from operators.write_redis import RedisSettings, RedisWriter
+from state.flow_control import FlowControl
+from state.journal import Journal
+from state.metrics import Metrics
+from state.names import Names
+from state.redis_keys import Keys
+from state.store import Store
+
+
+@dataclass(slots=True)
+class Process:
+    """What the steps of one process share: its number, where its state is, its counters, its clock."""
+
+    number: int
+    store: Store
+    names: Names
+    metrics: Metrics
+    control: FlowControl
+    clock: Callable[[], float] = time.time
+
+
+class Steps:
+    """The steps, ready for the graph."""
+
+    def __init__(self, settings: Settings, process: Process) -> None:
+        self._settings = settings
+        self._process = process
+        self._snapshots = SnapshotClock(process.metrics)
+        self.user_shards = process.store.user_shards
+        self.item_shards = process.store.item_shards
+        metrics, names, control = process.metrics, process.names, process.control
+        keys = redis_keys(settings)
+
+        self.decode = Decoder(
+            names, metrics, control, self.user_shards, self.item_shards, limits(settings), process.clock
+        )
+        self.split_visits = SplitVisits(self.item_shards)
+        of_profiles = profile_settings(settings, self.user_shards, self.item_shards)
+        self.profiles = self._host(
+            "profiles",
+            lambda s: Profiles(s, of_profiles, metrics),
+            lambda b: int(b.rows["user"][0] % self.user_shards),
+            len,
+        )
+        of_covisit = covisit_settings(settings, self.item_shards)
+        self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
+        self.score = self._host("score", lambda s: Score(s, metrics), _user_shard, _rows)
+        of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max)
+        self.personalize = self._host(
+            "personalize", lambda s: Personalize(s, of_lists, metrics, names, keys), _user_shard, _rows
+        )
+        of_learn = learn_settings(settings)
+        self.learn = _LearnHost(of_learn, metrics, self._snapshots)
+        self.catalogue = lambda resume: BlobLogic("catalogue", Catalogue(metrics, resume), metrics, self._snapshots)
+
+        self._writer = RedisWriter(
+            RedisSettings(settings.redis.url, settings.redis.timeout_seconds, settings.redis.backoff_seconds_max),
+            keys,
+            metrics,
+            control,
+            names,
+            process.store.state_id,
+            (self.user_shards, self.item_shards),
+            process.clock,
+        )
+        self.redis = Sink("redis", lambda items: self._writer.write([v for _, v in items]), self._writer.close, metrics)
+        self._dead_letters = DeadLetterFile(dead_letter_path(settings, process.number), settings.dead_letters.bytes_max)
+        self.dead_letters = Sink(
+            "dead_letters",
+            lambda items: self._dead_letters.write(list(map(_bare, items))),
+            self._dead_letters.close,
+            metrics,
+        )
+
+    def observe_state(self) -> None:
+        """Set the gauges that tell how large the state is."""
+        metrics = self._process.metrics
+        journal_bytes = 0
+        for host in (self.profiles, self.covisit, self.score, self.personalize):
+            live = list(host.live.values())
+            metrics.state_bytes.labels(host.name).set(sum(t.nbytes for step, _ in live for t in step.tables.values()))
+            journal_bytes += sum(journal.nbytes for _, journal in live)
+        metrics.journal_bytes.set(journal_bytes)
+        metrics.state_bytes.labels("names").set(self._process.names.nbytes)
+        metrics.state_users.set(sum(step.users for step, _ in list(self.profiles.live.values())))
+        metrics.state_items.set(sum(step.items.size for step, _ in list(self.covisit.live.values())))
+        judged = [step.judged for step, _ in list(self.personalize.live.values())]
+        cases, hits, ranks = (float(sum(j[k] for j in judged)) for k in range(3))
+        if cases:
+            metrics.hit_rate.set(hits / cases)
+            metrics.mrr.set(ranks / cases)
+
+    def judged(self) -> tuple[float, float, float]:
+        """Cases, hits and the sum of reciprocal ranks of this run, over the shards of this process."""
+        judged = [step.judged for step, _ in self.personalize.live.values()]
+        cases, hits, ranks = (float(sum(j[k] for j in judged)) for k in range(3))
+        return cases, hits, ranks
+
+    def _host(
+        self, name: str, make: Callable[[int], Any], shard_of: Callable[[Any], int], events_of: Callable[[Any], int]
+    ) -> TableHost:
+        return TableHost(name, make, shard_of, self._journal, self._process.metrics, self._snapshots, events_of)
+
+    def _journal(self, name: str) -> Journal:
+        store = self._process.store
+        return Journal(store.journals, name, sync=store.sync, before_save=self._process.names.flush)
+
+    def _item_shard(self, visit: Any) -> int:
+        if len(visit.touches):
+            item = visit.touches["item"][0]
+        elif len(visit.pairs):
+            item = visit.pairs["row"][0]
+        else:
+            item = visit.fetches[0].rows["item"][0]
+        return int(item % self.item_shards)
+
+
+class _LearnHost:
+    """Makes the learner of a key once it is known: at the first lesson, or from its snapshot."""
+
+    def __init__(self, settings: LearnSettings, metrics: Metrics, snapshots: SnapshotClock) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._snapshots = snapshots
+
+    def __call__(self, resume: tuple[str, bytes] | None) -> BlobLogic:
+        return BlobLogic("learn", _Lessons(self._settings, self._metrics, resume), self._metrics, self._snapshots)
+
+
+class _Lessons:
+    """A Learner that takes its key from its first lesson."""
+
+    def __init__(self, settings: LearnSettings, metrics: Metrics, resume: tuple[str, bytes] | None) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._key = resume[0] if resume else ""
+        self._learner = Learner(resume[0], settings, metrics, resume[1]) if resume else None
+
+    def process(self, values: list[Any]) -> list[Any]:
+        if self._learner is None:
+            self._key = getattr(values[0], "model", "popular")
+            self._learner = Learner(self._key, self._settings, self._metrics, None)
+        return self._learner.process(values)
+
+    def finish(self) -> list[Any]:
+        return self._learner.finish() if self._learner else []
+
+    def snapshot(self) -> tuple[str, bytes]:
+        assert self._learner is not None
+        return self._key, self._learner.snapshot()
+
+
+def redis_keys(settings: Settings) -> Keys:
+    """The Redis keys under the configured prefix."""
+    return Keys(settings.redis.prefix, settings.redis.inactivity_ttl_days * 86_400)
+
+
+def limits(settings: Settings) -> Limits:
+    """What a record may be."""
+    oldest = datetime(settings.events.oldest.year, settings.events.oldest.month, settings.events.oldest.day, tzinfo=UTC)
+    return Limits(
+        bytes_max=settings.events.bytes_max,
+        oldest_ms=int(oldest.timestamp()) * 1000,
+        future_seconds_max=settings.events.future_seconds_max,
+        custom_names=frozenset(settings.events.custom_names),
+        context_names=frozenset(settings.events.context_names),
+    )
+
+
+def profile_settings(settings: Settings, user_shards: int, item_shards: int) -> ProfileSettings:
+    """How profiles count."""
+    return ProfileSettings(
+        item_shards=item_shards,
+        users_max=-(-settings.worker.users_max // user_shards),
+        session_gap_ms=round(settings.shop.session_gap_minutes * 60_000),
+        purchase_horizon_ms=round(settings.learn.purchase_horizon_hours * HOUR_MS),
+        churn_horizon_ms=round(settings.learn.churn_horizon_days * DAY_MS),
+        sample_every=settings.learn.sample_every,
+        timezone=settings.shop.timezone,
+    )
+
+
+def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
+    """How neighbour lists fade, and their bounds."""
+    r = settings.recommend
+    return CovisitSettings(
+        item_shards=item_shards,
+        half_lives_events=(r.long_half_life_events, r.short_half_life_events),
+        short_weight=r.short_weight,
+        items_max=-(-settings.worker.items_max // item_shards),
+        popular_n=r.popular_n,
+        popular_every_batches=r.popular_every_batches,
+        popularity_half_life_days=r.popular_half_life_days,
+    )
+
+
+def learn_settings(settings: Settings) -> LearnSettings:
+    """How segments and propensities are learnt."""
+    s = settings.learn
+    return LearnSettings(
+        clusterer=LearnSettings().clusterer if s.clusterer == "decayed-kmeans" else s.clusterer,
+        clusterer_params=dict(s.clusterer_params),
+        segments=s.segments,
+        publish_every_samples=s.publish_every,
+        samples_per_call_max=s.samples_per_call_max,
+        learning_rate=s.learning_rate,
+        popular_n=settings.recommend.popular_n,
+        popular_half_life_days=settings.recommend.popular_half_life_days,
+        seed=s.seed,
+    )
+
+
+def dead_letter_path(settings: Settings, process: int) -> Path:
+    """The dead letter file of a process: the configured one for the first, with a number for the others."""
+    path = settings.state.directory / settings.dead_letters.path
+    return path if process == 0 else path.with_name(f"{path.stem}-{process}{path.suffix}")
+
+
+def _user_shard(value: Any) -> int:
+    """The user shard a scored or profile batch, an answer or a broadcast is addressed to."""
+    shard: int = value.profiles.shard if hasattr(value, "profiles") else value.shard
+    return shard
+
+
+def _visits(value: Any) -> int:
+    return len(value.touches)
+
+
+def _rows(value: Any) -> int:
+    if hasattr(value, "profiles"):
+        return len(value.profiles)
+    return len(value) if hasattr(value, "__len__") else 0
+
+
+def _bare(item: Any) -> Any:
+    return item[1] if isinstance(item, tuple) else item

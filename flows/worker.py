@@ -1,0 +1,170 @@
+"""One worker process: opens the state, wires the graph, runs it to its end, and stops gracefully when asked to.
+
+Started by the supervisor as `python -m flows.worker`; with `--log` it reads event logs, without it Kafka.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from bytewax.recovery import RecoveryConfig
+from bytewax.testing import cluster_main
+from prometheus_client import start_http_server
+
+from flows.engine import Reader, Source
+from flows.graph import build
+from flows.logs import configure_logs
+from flows.report import write_figures
+from flows.settings import Settings
+from flows.steps import Process, Steps
+from flows.supervisor import CONFIGURATION_EXIT, Launch
+from operators.read_files import FileReader, LogError, PacedReader
+from operators.read_kafka import KafkaHub, KafkaReader, KafkaReadError
+from operators.write_redis import RedisRefused
+from state.flow_control import FlowControl
+from state.journal import CorruptJournal
+from state.metrics import Metrics
+from state.names import Names
+from state.store import StoreError, read_store
+
+log = structlog.get_logger(__name__)
+
+OBSERVE_SECONDS = 2.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one process to its end; 0 done or stopped, 1 failed, 2 its configuration cannot be used."""
+    told = _arguments().parse_args(arguments)
+    launch = Launch.read(told.settings_json)
+    settings = launch.settings
+    configure_logs(settings.log, told.process)
+    control = FlowControl(settings.worker.in_flight_max, told.process, launch.flow_control)
+    _stop_on_signals(control)
+    try:
+        return _run(settings, launch, told, control)
+    except StoreError as error:
+        log.error(str(error), step="state")
+        return CONFIGURATION_EXIT
+    except (LogError, KafkaReadError, RedisRefused, CorruptJournal, OSError) as error:
+        log.error(str(error), step="worker")
+        return 1
+
+
+def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: FlowControl) -> int:
+    store = read_store(settings.state.directory)
+    if store is None:
+        raise StoreError(f"{settings.state.directory}: no state directory")
+    metrics = Metrics()
+    names = Names(store.names, told.process, settings.worker.names_max)
+    names.shared = len(launch.addresses) > 1
+    steps = Steps(settings, Process(told.process, store, names, metrics, control))
+    lags: list[Callable[[], None]] = []
+    source = (
+        _log_source(settings, control, told.log, told.speed)
+        if told.log
+        else _kafka_source(settings, control, metrics, lags)
+    )
+    if settings.metrics.port:
+        port = settings.metrics.port + told.process
+        start_http_server(port, settings.metrics.host, metrics.registry)
+        log.info("metrics are served", address=f"http://{settings.metrics.host}:{port}/metrics")
+    _observe(steps, lags)
+    began_at = time.time()
+    cluster_main(
+        build(source, steps),
+        list(launch.addresses),
+        told.process,
+        epoch_interval=timedelta(seconds=settings.state.snapshot_seconds),
+        recovery_config=RecoveryConfig(str(store.recovery)),
+    )
+    names.close()
+    if told.figures:
+        write_figures(told.figures / f"figures-{told.process:03d}.json", metrics, steps, began_at)
+    log.info("worker ended", stopped=control.stopping)
+    return 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="flows.worker", description=__doc__)
+    parser.add_argument("--process", type=int, required=True)
+    parser.add_argument("--settings-json", type=Path, required=True)
+    parser.add_argument("--log", type=Path, action="append", default=[])
+    parser.add_argument("--speed", default="max")
+    parser.add_argument("--figures", type=Path)
+    return parser
+
+
+def _stop_on_signals(control: FlowControl) -> None:
+    """A signal makes the sources end; the engine then flushes and snapshots as at any end of input."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        control.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _log_source(settings: Settings, control: FlowControl, logs: list[Path], speed: str) -> Source:
+    """Log files, a part each."""
+
+    def open_part(part: str, position: Any) -> Reader:
+        index = int(part.split("/")[1])
+        reader = FileReader(logs[index], position, settings.worker.batch_records_max, partition=index)
+        return reader if speed == "max" else PacedReader(reader, float(speed))
+
+    parts = [f"log/{index:03d}/{path.name}" for index, path in enumerate(logs)]
+    return Source(lambda: parts, open_part, control, settings.worker.linger_ms / 1000)
+
+
+def _kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]]) -> Source:
+    """Kafka's topics, a part for each partition; one consumer for all parts of this process."""
+    kafka = settings.kafka
+    hub = KafkaHub(
+        kafka.bootstrap,
+        kafka.whole_batches,
+        start=kafka.start,
+        isolation=kafka.isolation,
+        records_max=settings.worker.batch_records_max,
+        options=kafka.options,
+    )
+
+    def open_part(part: str, position: Any) -> KafkaReader:
+        topic, _, number = part.rpartition("/")
+        reader = hub.reader(topic, int(number), position)
+        gauge = metrics.consumer_lag.labels(topic, number)
+        lags.append(lambda: gauge.set(reader.lag() or 0))
+        return reader
+
+    topics = (*kafka.clicks, *kafka.purchases, *kafka.controls)
+    return Source(
+        lambda: [f"{topic}/{number}" for topic, number in hub.partitions(topics)],
+        open_part,
+        control,
+        settings.worker.linger_ms / 1000,
+    )
+
+
+def _observe(steps: Steps, lags: list[Callable[[], None]]) -> None:
+    """Set the gauges that nobody sets in passing, every now and then, from a thread of their own."""
+
+    def look() -> None:
+        while True:
+            time.sleep(OBSERVE_SECONDS)
+            steps.observe_state()
+            for lag in list(lags):
+                lag()
+
+    threading.Thread(target=look, name="observe", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""What the worker promises its users: the same exact fields whatever the way in, stopped, killed or run as several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import running as tools
+
+from operators.generate import ShopPlan, write_log
+
+PLAN = ShopPlan(seed=3, shoppers=600, items=300, categories=8, days=6, events=12_000, duplicate_share=0.02)
+SLOWLY = {"batch_records_max": 128, "in_flight_max": 512}
+"""Many small batches, so that a kill falls in the middle."""
+
+
+@pytest.fixture(scope="module")
+def shop_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "shop.jsonl"
+    write_log(PLAN, path)
+    return path
+
+
+@pytest.fixture
+def replayed(tmp_path: Path, redis_server: str, shop_log: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Exact records and features of the log, replayed on one process."""
+    url = f"{redis_server}/0"
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    state, _ = tools.replay(tmp_path, url, shop_log)
+    return tools.exact(tools.records(url)), features(state)
+
+
+def features(state: Path) -> dict[str, Any]:
+    """Every shopper's features, from the newest snapshot."""
+    from flows.inspect import all_features
+
+    return all_features(state)
+
+
+def load(log: Path, bootstrap: str, topic: str, folder: Path) -> None:
+    done = tools.run_cli("load", log, "--kafka", bootstrap, "--topic", topic, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def halves(log: Path, folder: Path) -> tuple[Path, Path]:
+    lines = log.read_bytes().splitlines(keepends=True)
+    first, second = folder / "first.jsonl", folder / "second.jsonl"
+    first.write_bytes(b"".join(lines[: len(lines) // 2]))
+    second.write_bytes(b"".join(lines[len(lines) // 2 :]))
+    return first, second
+
+
+def test_replay_on_two_processes_gives_the_exact_fields_of_one(
+    tmp_path: Path, redis_url: str, shop_log: Path, replayed: tuple[Any, Any]
+) -> None:
+    """Rescaling changes nothing that follows from counting."""
+    state, report = tools.replay(tmp_path, redis_url, shop_log, processes=2, name="two")
+    assert report["processes"] == 2
+    assert tools.exact(tools.records(redis_url)) == replayed[0]
+    assert features(state) == replayed[1]
+
+
+def test_replay_reports_every_event(tmp_path: Path, redis_url: str, shop_log: Path) -> None:
+    """Events read are events taken in, refused or dropped as duplicates; nothing else."""
+    _, report = tools.replay(tmp_path, redis_url, shop_log)
+    lines = shop_log.read_bytes().count(b"\n")
+    assert report["events"] == lines
+    assert report["accepted"] + report["duplicates"] + sum(report["rejected"].values()) == lines
+    assert report["duplicates"] > 0
+    shoppers = {orjson.loads(line).get("user_id") for line in shop_log.read_bytes().splitlines()} - {None}
+    assert report["users"] == len(shoppers) == len(tools.records(redis_url))
+
+
+def test_kafka_gives_the_exact_fields_of_a_replay(
+    tmp_path: Path,
+    redis_url: str,
+    kafka_bootstrap: str,
+    kafka_topic: Callable[..., str],
+    worker: Callable[..., Any],
+    shop_log: Path,
+    replayed: tuple[Any, Any],
+) -> None:
+    """Four partitions, read by whole record batches, end in the same records; SIGTERM ends the worker with 0."""
+    topic = kafka_topic(4)
+    load(shop_log, kafka_bootstrap, topic, tmp_path)
+    running = worker([topic])
+    running.start()
+    tools.wait_for(lambda: tools.exact(tools.records(redis_url)) == replayed[0], "the records of the replay")
+    assert running.stop() == 0
+    assert features(running.state) == replayed[1]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_kill_9_of_a_worker_in_the_middle_changes_no_exact_field(
+    processes: int,
+    tmp_path: Path,
+    redis_url: str,
+    kafka_bootstrap: str,
+    kafka_topic: Callable[..., str],
+    worker: Callable[..., Any],
+    shop_log: Path,
+    replayed: tuple[Any, Any],
+) -> None:
+    """A worker is killed twice in the middle; its supervisor starts all again, and they end where a replay does."""
+    topic = kafka_topic(4)
+    load(shop_log, kafka_bootstrap, topic, tmp_path)
+    running = worker([topic], processes=processes, **SLOWLY)
+    running.start()
+    tools.wait_for(lambda: len(tools.records(redis_url)) > 100, "the first hundred records")
+    running.kill_a_worker()
+    tools.wait_for(lambda: running.log.count("workers started") == 2, "the second start")
+    tools.wait_for(lambda: len(tools.records(redis_url)) > 350, "more records")
+    running.kill_a_worker()
+    tools.wait_for(lambda: tools.exact(tools.records(redis_url)) == replayed[0], "the records of the replay")
+    assert running.stop() == 0
+    assert features(running.state) == replayed[1]
+
+
+def test_kill_9_of_everything_then_a_start_with_other_processes_continues(
+    tmp_path: Path,
+    redis_url: str,
+    kafka_bootstrap: str,
+    kafka_topic: Callable[..., str],
+    worker: Callable[..., Any],
+    shop_log: Path,
+    replayed: tuple[Any, Any],
+) -> None:
+    """One process is killed with its supervisor, two take over, stop, and one ends the log: versions never fall."""
+    topic = kafka_topic(4)
+    first, second = halves(shop_log, tmp_path)
+    load(first, kafka_bootstrap, topic, tmp_path)
+    running = worker([topic], **SLOWLY)
+    running.start()
+    tools.wait_for(lambda: len(tools.records(redis_url)) > 100, "the first hundred records")
+    running.kill_all()
+    before = {key: int(record["version"]) for key, record in tools.records(redis_url).items()}
+    running.processes = 2
+    running.start()
+    load(second, kafka_bootstrap, topic, tmp_path)
+
+    def never_fell() -> bool:
+        now = tools.records(redis_url)
+        for key, version in before.items():
+            assert int(now[key]["version"]) >= version, key
+            before[key] = int(now[key]["version"])
+        return len(now) > 300
+
+    tools.wait_for(never_fell, "the second start to get further")
+    assert running.stop() == 0
+    running.processes = 1
+    running.start()
+    tools.wait_for(
+        lambda: never_fell() and tools.exact(tools.records(redis_url)) == replayed[0], "the records of the replay"
+    )
+    assert running.stop() == 0
+    assert features(running.state) == replayed[1]
+
+
+BAD = {
+    "bad_json": b'{"type": "view", ',
+    "unknown_type": b'{"type": "look", "ts": 1772409600000, "user_id": "u1"}',
+    "missing_field": b'{"type": "view", "ts": 1772409600000, "item_id": "i1"}',
+    "bad_field": b'{"type": "view", "ts": 1772409600000, "user_id": "u1", "item_id": "i1", "price": "dear"}',
+    "too_large": b'{"type": "view", "ts": 1772409600000, "user_id": "u1", "item_id": "i1", "query": "'
+    + b"x" * 70_000
+    + b'"}',
+    "too_old": b'{"type": "view", "ts": 1772409600, "user_id": "u1", "item_id": "i1"}',
+    "from_the_future": b'{"type": "view", "ts": 32503680000000, "user_id": "u1", "item_id": "i1"}',
+}
+WITHDRAWN = [
+    b'{"type": "view", "ts": 1772409600000, "user_id": "u2", "item_id": "i1", "event_id": "a"}',
+    b'{"type": "consent", "ts": 1772409601000, "user_id": "u2", "granted": false, "event_id": "b"}',
+    b'{"type": "view", "ts": 1772409602000, "user_id": "u2", "item_id": "i2", "event_id": "c"}',
+]
+
+
+def test_bad_input_of_every_kind_becomes_a_dead_letter_and_stops_nothing(tmp_path: Path, redis_url: str) -> None:
+    """Each reason of the interface page, with path, source and offset; the good events among them are taken in."""
+    good = b'{"type": "view", "ts": 1772409603000, "user_id": "u3", "item_id": "i1", "event_id": "d"}'
+    lines = [*BAD.values(), *WITHDRAWN, good]
+    log = tmp_path / "bad.jsonl"
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    state, report = tools.replay(tmp_path, redis_url, log)
+    assert report["rejected"] == {**dict.fromkeys(BAD, 1), "no_consent": 1}
+    assert report["accepted"] == 3
+    letters = [orjson.loads(line) for line in (state / "dead-letters.jsonl").read_bytes().splitlines()]
+    assert {letter["reason"]: letter["offset"] for letter in letters} == {
+        **{reason: offset for offset, reason in enumerate(BAD)},
+        "no_consent": len(BAD) + 2,
+    }
+    assert all(letter["source"] == "log" and letter["detail"] for letter in letters)
+    assert next(letter for letter in letters if letter["reason"] == "bad_field")["path"] == "price"
+    assert set(tools.records(redis_url)) == {"coterie:user:u2", "coterie:user:u3"}
+
+
+def test_erasure_takes_the_record_and_the_profile_away(tmp_path: Path, redis_url: str) -> None:
+    """After an erase event nothing of the shopper is left in Redis or in the newest snapshot."""
+    log = tmp_path / "erase.jsonl"
+    lines = [
+        {"type": "view", "ts": 1772409600000, "user_id": "gone", "item_id": "i1"},
+        {"type": "view", "ts": 1772409600000, "user_id": "stays", "item_id": "i1"},
+        {"type": "erase", "ts": 1772409601000, "user_id": "gone"},
+    ]
+    log.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    state, report = tools.replay(tmp_path, redis_url, log)
+    assert set(tools.records(redis_url)) == {"coterie:user:stays"}
+    assert set(features(state)) == {"stays"}
+    assert report["users"] == 1
+
+
+def test_real_clicks_are_all_taken_in(tmp_path: Path, redis_url: str, data_file: Callable[[str], Path]) -> None:
+    """Taobao's slice: every event, shopper and item of it."""
+    log = tmp_path / "taobao.jsonl.gz"
+    assert tools.run_cli("convert", "taobao", data_file("taobao_clicks.csv.gz"), "-o", log).returncode == 0
+    _, report = tools.replay(tmp_path, redis_url, log)
+    assert (report["accepted"], report["rejected"], report["duplicates"]) == (96_168, {}, 0)
+    assert (report["users"], report["items"]) == (58_732, 75_384)
+    assert len(tools.records(redis_url)) == 58_732
+
+
+def test_real_invoices_are_all_accounted_for(tmp_path: Path, redis_url: str, data_file: Callable[[str], Path]) -> None:
+    """Online Retail: the money and the pieces of every customer, cancellations included, as summed from the file."""
+    import csv
+    import gzip
+    from collections import Counter, defaultdict
+    from decimal import Decimal
+
+    source = data_file("online_retail.csv.gz")
+    log = tmp_path / "retail.jsonl.gz"
+    done = tools.run_cli("convert", "online-retail", source, "-o", log)
+    assert done.returncode == 0, done.stderr
+    state, report = tools.replay(tmp_path, redis_url, log)
+    assert report["rejected"] == {} and report["duplicates"] == 0
+
+    seen: set[tuple[str, ...]] = set()
+    classes: Counter[str] = Counter()
+    money: dict[str, Decimal] = defaultdict(Decimal)
+    pieces: Counter[str] = Counter()
+    with gzip.open(source, "rt", newline="") as file:
+        for row in csv.reader(file):
+            if row[0] == "InvoiceNo":
+                continue
+            line = tuple(row)
+            quantity, price, customer = int(row[3]), Decimal(row[5]), row[6].removesuffix(".0")
+            if line in seen:
+                classes["duplicate"] += 1
+            elif not customer:
+                classes["without_customer"] += 1
+            elif price <= 0:
+                classes["non_positive_price"] += 1
+            else:
+                classes["cancellation" if quantity < 0 else "purchase"] += 1
+                money[customer] += quantity * price
+                pieces[customer] += quantity
+            seen.add(line)
+    assert sum(classes.values()) == 541_909
+    for name, count in classes.items():
+        assert f"{count:,}" in done.stderr, name
+    found = features(state)
+    assert set(found) == set(money)
+    for customer, record in found.items():
+        assert Decimal(str(record["spend_total"])) == money[customer]
+        assert record["items_bought_total"] == pieces[customer]

@@ -207,7 +207,7 @@ class Worker(Section):
     )
     linger_ms: float = Field(5.0, ge=0, le=1000, description="How long a source waits for more when there was nothing.")
     users_max: int = Field(
-        2_000_000, ge=1, le=1_000_000_000, description="Shoppers kept; past it events of new ones are refused and counted."
+        2_000_000, ge=1, le=1_000_000_000, description="Shoppers kept; past it events of new ones are refused, counted."
     )
     items_max: int = Field(
         1_000_000, ge=1, le=1_000_000_000, description="Items kept; past it new ones are left out and counted."

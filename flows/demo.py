@@ -15,9 +15,9 @@ from rich.table import Table
 from flows.commands.records import connect, read_card, read_record, show_segments
 from flows.inspect import features_of
 from flows.redis_server import embedded_redis
-from flows.replay import run_logs
+from flows.replay import run_plan
 from flows.settings import Settings
-from operators.generate import ShopPlan, personas, write_log
+from operators.generate import ShopPlan, personas
 from state.redis_keys import Keys
 
 PLAN = ShopPlan(seed=7, shoppers=4_000, items=1_200, categories=16, days=21, events=150_000)
@@ -30,13 +30,11 @@ def demo(settings: Settings) -> int:
     """Generate a log, run it into a Redis of its own, and show segments, two shoppers and the run's figures."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="coterie-demo-") as folder, embedded_redis() as url:
-        log = Path(folder) / "shop.jsonl"
-        write_log(PLAN, log)
         console.print(
             f"A shop: {PLAN.shoppers:,} shoppers, {PLAN.items:,} items, {PLAN.events:,} events in {PLAN.days} days."
         )
         settings = settings.with_values({"redis.url": url, "state.directory": str(Path(folder) / "state")})
-        figures = run_logs(settings, [log], "max", 1, PLAN.events)
+        figures = run_plan(settings, PLAN)
         if figures is None:
             return 1
         console.rule("segments, as `coterie segments` shows them")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,6 +18,7 @@ from flows.report import read_report
 from flows.settings import Settings
 from flows.state_directory import prepare_state
 from flows.supervisor import run_cluster, worker_command
+from operators.generate import ShopPlan
 from state.flow_control import FlowControl
 
 
@@ -40,13 +42,22 @@ def run_logs(
     settings: Settings, logs: list[Path], speed: str, processes: int, events: int | None = None
 ) -> dict[str, Any] | None:
     """Run logs through the workers; the report, or None where a worker failed (the log says why)."""
+    given = ["--speed", speed, *(word for path in logs for word in ("--log", str(path.resolve())))]
+    return _run_to_the_end(settings, given, processes, events)
+
+
+def run_plan(settings: Settings, plan: ShopPlan) -> dict[str, Any] | None:
+    """Run the generated log of a plan through one worker; the report, or None where it failed (the log says why)."""
+    return _run_to_the_end(settings, ["--plan", msgspec.json.encode(plan).decode()], 1, plan.events)
+
+
+def _run_to_the_end(settings: Settings, given: list[str], processes: int, events: int | None) -> dict[str, Any] | None:
     prepare_state(settings)
     settings = settings if settings.is_given("metrics.port") else settings.with_values({"metrics.port": 0})
     with tempfile.TemporaryDirectory(prefix="coterie-figures-") as folder:
-        extra = ["--figures", folder, "--speed", speed, *(word for p in logs for word in ("--log", str(p.resolve())))]
 
         def command(process: int, launch: Path) -> Sequence[str]:
-            return [*worker_command(process, launch), *extra]
+            return [*worker_command(process, launch), "--figures", folder, *given]
 
         control = settings.state.directory / "run" / "in-flight"
         with _Progress(control, events):

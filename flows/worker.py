@@ -1,6 +1,7 @@
 """One worker process: opens the state, wires the graph, runs it to its end, and stops gracefully when asked to.
 
-Started by the supervisor as `python -m flows.worker`; with `--log` it reads event logs, without it Kafka.
+Started by the supervisor as `python -m flows.worker`. It reads Kafka; with `--log`, log files; with `--plan`, the
+log that the built-in generator makes of a plan.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import cluster_main
 from prometheus_client import start_http_server
 
-from flows.engine import Reader, Source
 from flows.graph import build
 from flows.logs import configure_logs
 from flows.report import write_figures
 from flows.settings import Settings
+from flows.sources import generated_source, kafka_source, log_source
 from flows.steps import Process, Steps
 from flows.supervisor import CONFIGURATION_EXIT, Launch
-from operators.read_files import FileReader, LogError, PacedReader
-from operators.read_kafka import KafkaHub, KafkaReader, KafkaReadError
+from operators.generate import ShopPlan
+from operators.read_files import LogError
+from operators.read_kafka import KafkaReadError
 from operators.write_redis import RedisRefused
 from state.flow_control import FlowControl
 from state.journal import CorruptJournal
@@ -68,11 +71,12 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
     names.shared = len(launch.addresses) > 1
     steps = Steps(settings, Process(told.process, store, names, metrics, control))
     lags: list[Callable[[], None]] = []
-    source = (
-        _log_source(settings, control, told.log, told.speed)
-        if told.log
-        else _kafka_source(settings, control, metrics, lags)
-    )
+    if told.plan:
+        source = generated_source(settings, control, msgspec.json.decode(told.plan, type=ShopPlan))
+    elif told.log:
+        source = log_source(settings, control, told.log, told.speed)
+    else:
+        source = kafka_source(settings, control, metrics, lags)
     if settings.metrics.port:
         port = settings.metrics.port + told.process
         start_http_server(port, settings.metrics.host, metrics.registry)
@@ -99,6 +103,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--settings-json", type=Path, required=True)
     parser.add_argument("--log", type=Path, action="append", default=[])
     parser.add_argument("--speed", default="max")
+    parser.add_argument("--plan", help="a ShopPlan as JSON: read its generated log")
     parser.add_argument("--figures", type=Path)
     return parser
 
@@ -111,46 +116,6 @@ def _stop_on_signals(control: FlowControl) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-
-
-def _log_source(settings: Settings, control: FlowControl, logs: list[Path], speed: str) -> Source:
-    """Log files, a part each."""
-
-    def open_part(part: str, position: Any) -> Reader:
-        index = int(part.split("/")[1])
-        reader = FileReader(logs[index], position, settings.worker.batch_records_max, partition=index)
-        return reader if speed == "max" else PacedReader(reader, float(speed))
-
-    parts = [f"log/{index:03d}/{path.name}" for index, path in enumerate(logs)]
-    return Source(lambda: parts, open_part, control, settings.worker.linger_ms / 1000)
-
-
-def _kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]]) -> Source:
-    """Kafka's topics, a part for each partition; one consumer for all parts of this process."""
-    kafka = settings.kafka
-    hub = KafkaHub(
-        kafka.bootstrap,
-        kafka.whole_batches,
-        start=kafka.start,
-        isolation=kafka.isolation,
-        records_max=settings.worker.batch_records_max,
-        options=kafka.options,
-    )
-
-    def open_part(part: str, position: Any) -> KafkaReader:
-        topic, _, number = part.rpartition("/")
-        reader = hub.reader(topic, int(number), position)
-        gauge = metrics.consumer_lag.labels(topic, number)
-        lags.append(lambda: gauge.set(reader.lag() or 0))
-        return reader
-
-    topics = (*kafka.clicks, *kafka.purchases, *kafka.controls)
-    return Source(
-        lambda: [f"{topic}/{number}" for topic, number in hub.partitions(topics)],
-        open_part,
-        control,
-        settings.worker.linger_ms / 1000,
-    )
 
 
 def _observe(steps: Steps, lags: list[Callable[[], None]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -61,12 +61,17 @@ class SnapshotClock:
 
 
 class _Part(StatefulSourcePartition[RawBatch, Any]):
-    """One reader. It never blocks: with nothing to read, or too much under way, it asks to be woken a little later."""
+    """One reader. It never blocks: with little to read, or too much under way, it asks to be woken a little later.
 
-    def __init__(self, reader: Reader, control: FlowControl, linger_seconds: float) -> None:
+    Small batches cost as much as large ones, so after one that was not full all parts wait for the next multiple of the
+    linger: by then there is more to read, and they wake together.
+    """
+
+    def __init__(self, reader: Reader, control: FlowControl, linger_seconds: float, batch_records_max: int) -> None:
         self._reader = reader
         self._control = control
-        self._linger = timedelta(seconds=max(linger_seconds, 0.0005))
+        self._linger = max(linger_seconds, 0.0005)
+        self._full = batch_records_max // 2
         self._awake: datetime | None = None
 
     def next_batch(self) -> Iterable[RawBatch]:
@@ -78,8 +83,9 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
             batch = self._reader.read()
             if batch is None and self._reader.exhausted:
                 raise StopIteration
+        if batch is None or len(batch) < self._full:
+            self._awake = datetime.fromtimestamp((time.time() // self._linger + 1) * self._linger, UTC)
         if batch is None:
-            self._awake = datetime.now(UTC) + self._linger
             return []
         self._control.read(len(batch))
         return [batch]
@@ -103,17 +109,20 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         open_part: Callable[[str, Any], Reader],
         control: FlowControl,
         linger_seconds: float,
+        batch_records_max: int,
     ) -> None:
         self._parts = parts
         self._open = open_part
         self._control = control
         self._linger_seconds = linger_seconds
+        self._batch_records_max = batch_records_max
 
     def list_parts(self) -> list[str]:
         return self._parts()
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
-        return _Part(self._open(for_part, resume_state), self._control, self._linger_seconds)
+        reader = self._open(for_part, resume_state)
+        return _Part(reader, self._control, self._linger_seconds, self._batch_records_max)
 
 
 class TableLogic(StatefulBatchLogic[Any, Any, Any]):

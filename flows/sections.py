@@ -205,7 +205,9 @@ class Worker(Section):
     in_flight_max: int = Field(
         60_000, ge=1, le=100_000_000, description="Events read and not yet answered for; the sources wait there."
     )
-    linger_ms: float = Field(5.0, ge=0, le=1000, description="How long a source waits for more when there was nothing.")
+    linger_ms: float = Field(
+        20.0, ge=0, le=1000, description="How long a source waits after a batch that was not full."
+    )
     users_max: int = Field(
         2_000_000, ge=1, le=1_000_000_000, description="Shoppers kept; past it events of new ones are refused, counted."
     )

@@ -25,7 +25,9 @@ def log_source(settings: Settings, control: FlowControl, logs: list[Path], speed
         return reader if speed == "max" else PacedReader(reader, float(speed))
 
     parts = [f"log/{index:03d}/{path.name}" for index, path in enumerate(logs)]
-    return Source(lambda: parts, open_part, control, settings.worker.linger_ms / 1000)
+    return Source(
+        lambda: parts, open_part, control, settings.worker.linger_ms / 1000, settings.worker.batch_records_max
+    )
 
 
 def kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]]) -> Source:
@@ -53,6 +55,7 @@ def kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lag
         open_part,
         control,
         settings.worker.linger_ms / 1000,
+        settings.worker.batch_records_max,
     )
 
 
@@ -62,4 +65,6 @@ def generated_source(settings: Settings, control: FlowControl, plan: ShopPlan) -
     def open_part(part: str, position: Any) -> Reader:
         return GeneratedReader(plan, position, settings.worker.batch_records_max)
 
-    return Source(lambda: ["generated/0"], open_part, control, settings.worker.linger_ms / 1000)
+    return Source(
+        lambda: ["generated/0"], open_part, control, settings.worker.linger_ms / 1000, settings.worker.batch_records_max
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from operators.kernels import redis_commands as commands
-from operators.kernels.lists import collect_answers, empty_lists, judge
+from operators.kernels.lists import choose, collect_answers, empty_lists, judge, keep
 from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank
 from state.batches import (
     LIST_LENGTH,
@@ -141,28 +141,21 @@ class Personalize:
         return out
 
     def _write(self, scored: ScoredBatch, answers: list[np.ndarray]) -> WriteBatch:
-        profiles = scored.profiles.rows
+        profiles, n = scored.profiles.rows, len(scored.profiles)
         table = self.tables["lists"]
-        if len(profiles):
+        if n:
             table.extend(max(int(profiles["row"].max()) + 1 - table.size, 0))
         self._judge(scored, table)
-        started_anew = profiles["row"][(profiles["fresh"] == 1) | (profiles["erased"] == 1)]
-        table.words[started_anew] = 0
-        table.rows["segment"][started_anew] = -1
-        table.dirty[started_anew] = 1
-
-        listed = np.flatnonzero((profiles["acts"] > 0) | (profiles["fresh"] == 1)).astype(np.int32)
-        lists = self._rank(profiles, listed, answers)
-        list_rows = np.full(len(profiles), -1, np.int32)
-        list_rows[listed] = np.arange(len(listed), dtype=np.int32)
-
-        held = table.rows[profiles["row"]]
-        acted = (profiles["acts"] > 0) | (profiles["erased"] == 1) | (profiles["fresh"] == 1)
-        who = np.flatnonzero(acted | self._moved(scored.scores, held)).astype(np.int32)
-        days = (profiles["event_ts"] // DAY_MS).astype(np.int32)
-        expire = (days > held["expiry_day"]).astype(np.uint8)
+        who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
+        expire, recent, recent_n = np.empty(n, np.uint8), np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
+        by = self._settings.rescored_by
+        n_who, n_lists = choose(
+            profiles, scored.scores, table.rows, table.dirty, by, DAY_MS, who, list_rows, expire, recent, recent_n
+        )
+        who = who[:n_who]
+        lists = self._rank(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
         batch = self._commands(scored, who, lists, list_rows, expire)
-        self._keep(table, scored, who, listed, lists, days)
+        keep(profiles, scored.scores, table.rows, table.dirty, DAY_MS, who, list_rows, lists[0], lists[3])
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
@@ -170,39 +163,20 @@ class Personalize:
             return
         judge(scored.profiles.acts, scored.profiles.rows["row"], table.rows["items"], table.rows["count"], self.judged)
 
-    def _rank(self, profiles: np.ndarray, listed: np.ndarray, answers: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Lists of the shoppers at places `listed`: (items, scores, because, counts)."""
-        n = len(profiles)
-        items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
-        scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
+    def _rank(
+        self, answers: list[np.ndarray], list_rows: np.ndarray, recent: np.ndarray, recent_n: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """New lists, from what the item shards answered: (items, scores, because, counts)."""
+        n = len(recent)
+        items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
+        scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
         counts = np.zeros((n, RECENT_FETCHED), np.uint8)
         for rows in answers:
-            collect_answers(rows, items, scores, counts)
-        out_items, out_scores, because, out_n = lists = empty_lists(len(listed))
-        rank(
-            items[listed],
-            scores[listed],
-            counts[listed],
-            np.ascontiguousarray(profiles["recent"][listed]),
-            np.ascontiguousarray(profiles["recent_n"][listed]),
-            min(self._settings.leave_out, RECENT_ITEMS),
-            self._popular,
-            self._popular_scores,
-            out_items,
-            out_scores,
-            because,
-            out_n,
-        )
+            collect_answers(rows, list_rows, items, scores, counts)
+        lists = empty_lists(n)
+        leave_out = min(self._settings.leave_out, RECENT_ITEMS)
+        rank(items, scores, counts, recent, recent_n, leave_out, self._popular, self._popular_scores, *lists)
         return lists
-
-    def _moved(self, scores: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """Who is scored otherwise than what was last written of them says."""
-        by = self._settings.rescored_by
-        changed: np.ndarray = scores["segment"] != held["segment"]
-        for column in ("purchase", "churn"):
-            now, before = np.nan_to_num(scores[column], nan=0.0), held[column]
-            changed |= np.abs(now - before) > by
-        return changed
 
     def _commands(
         self,
@@ -268,27 +242,6 @@ class Personalize:
             values = (ids[at : at + length], name, old, new, moment, stable)
             parts.append(head + b"".join([f % (len(v), v) for f, v in zip(_TRANSITION_FIELDS, values, strict=True)]))
         return b"".join(parts), len(parts)
-
-    def _keep(
-        self,
-        table: Table,
-        scored: ScoredBatch,
-        who: np.ndarray,
-        listed: np.ndarray,
-        lists: tuple[np.ndarray, ...],
-        days: np.ndarray,
-    ) -> None:
-        """Note what now stands in Redis."""
-        profiles, scores = scored.profiles.rows, scored.scores
-        kept = who[~((profiles["erased"][who] == 1) & (profiles["acts"][who] == 0))]
-        rows = profiles["row"][kept]
-        table.rows["segment"][rows] = scores["segment"][kept]
-        table.rows["purchase"][rows] = np.nan_to_num(scores["purchase"][kept], nan=0.0)
-        table.rows["churn"][rows] = np.nan_to_num(scores["churn"][kept], nan=0.0)
-        table.rows["expiry_day"][rows] = np.maximum(days[kept], table.rows["expiry_day"][rows])
-        table.rows["items"][profiles["row"][listed]] = lists[0]
-        table.rows["count"][profiles["row"][listed]] = lists[3]
-        table.dirty[rows] = 1
 
 
 def _segment_id(number: int) -> bytes:

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+SWEPT_ROWS_MIN = 4
 SWEPT_SAMPLES_MAX = 4096
 _ID_GARBAGE_MIN = 256
 
@@ -51,8 +52,8 @@ class ProfileSettings:
     """How the profile step counts.
 
     `users_max` bounds the rows of a shard; once in `sample_every` events the shopper who acts becomes a sample: for the
-    segments at once, for the propensities when their decision is closed; `sweep_rows` how many rows a call looks at
-    besides the acting ones.
+    segments at once, for the propensities when their decision is closed; a call also looks at a slice of the others, a
+    quarter as many as it has events, but at least SWEPT_ROWS_MIN and at most `sweep_rows`.
     """
 
     item_shards: int = 16
@@ -137,7 +138,8 @@ class Profiles:
         n = len(batch)
         rows = self._place(batch)
         table, shard = self.tables["profiles"], self.tables["shard"]
-        w = _Workspace(n, self.settings.sweep_rows)
+        swept = min(max(n // 4, SWEPT_ROWS_MIN), self.settings.sweep_rows)
+        w = _Workspace(n, swept)
         places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, w.n_purchases, w.n_churns = kernels.take_in(
             batch.rows,
             rows,
@@ -163,7 +165,7 @@ class Profiles:
         receipt = self._receipt(batch, w.status)
         begin = int(shard.rows["sweep_at"][0])
         begin = 0 if begin >= table.size else begin
-        end = min(begin + self.settings.sweep_rows, table.size)
+        end = min(begin + swept, table.size)
         shard.rows["sweep_at"][0] = end
         out: list[ProfileBatch | DeadLetters] = [self._describe(w, places, begin, end, receipt)]
         self._free_erased(w, places)

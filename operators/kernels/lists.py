@@ -43,15 +43,82 @@ def judge_reference(cases: list[tuple[int, int, int, list[int]]]) -> tuple[int, 
 
 
 @kernel
-def collect_answers(answers, items, scores, counts):
-    """Lay ANSWER rows out by place and slot: items uint64[m, s, 32], scores float32[m, s, 32], counts uint8[m, s]."""
+def collect_answers(answers, list_rows, items, scores, counts):
+    """Lay ANSWER rows out by list and slot: items uint64[m, s, 32], scores float32[m, s, 32], counts uint8[m, s].
+
+    `list_rows` int32 gives the list of each place (-1: none is made)."""
     for i in range(len(answers)):
         answer = answers[i]
-        p, s = answer.position, answer.slot
-        counts[p, s] = answer.count
-        for k in range(answer.count):
-            items[p, s, k] = answer.items[k]
-            scores[p, s, k] = answer.scores[k]
+        p, s = list_rows[answer.position], answer.slot
+        if p >= 0:
+            counts[p, s] = answer.count
+            for k in range(answer.count):
+                items[p, s, k] = answer.items[k]
+                scores[p, s, k] = answer.scores[k]
+
+
+@kernel
+def choose(profiles, scores, held, dirty, rescored_by, day_ms, who, list_rows, expire, recent, recent_n):
+    """Decide for each shopper of a batch whether to write the record, make a new list, renew the time to live.
+
+    `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
+    or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
+    place or -1, `expire` uint8[n]; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
+    """
+    n_who = n_lists = 0
+    for p in range(len(profiles)):
+        profile, score = profiles[p], scores[p]
+        row = held[profile.row]
+        anew = profile.fresh != 0 or profile.erased != 0
+        if anew:
+            for k in range(len(row.items)):
+                row.items[k] = 0
+            row.count = 0
+            row.segment = -1
+            row.purchase = 0
+            row.churn = 0
+            row.expiry_day = 0
+            dirty[profile.row] = 1
+        list_rows[p] = -1
+        if profile.acts > 0 or profile.fresh:
+            list_rows[p] = n_lists
+            recent_n[n_lists] = profile.recent_n
+            for k in range(len(profile.recent)):
+                recent[n_lists, k] = profile.recent[k]
+            n_lists += 1
+        purchase = np.float32(0.0) if np.isnan(score.purchase) else score.purchase
+        churn = np.float32(0.0) if np.isnan(score.churn) else score.churn
+        moved = (
+            score.segment != row.segment
+            or abs(purchase - row.purchase) > rescored_by
+            or abs(churn - row.churn) > rescored_by
+        )
+        expire[p] = 1 if profile.event_ts // day_ms > row.expiry_day else 0
+        if profile.acts > 0 or anew or moved:
+            who[n_who] = p
+            n_who += 1
+    return n_who, n_lists
+
+
+@kernel
+def keep(profiles, scores, held, dirty, day_ms, who, list_rows, items, counts):
+    """Note what now stands in Redis of the places `who`; an erased shopper who did not act again stays cleared."""
+    for i in range(len(who)):
+        p = who[i]
+        profile, score = profiles[p], scores[p]
+        if profile.erased and profile.acts == 0:
+            continue
+        row = held[profile.row]
+        row.segment = score.segment
+        row.purchase = 0.0 if np.isnan(score.purchase) else score.purchase
+        row.churn = 0.0 if np.isnan(score.churn) else score.churn
+        row.expiry_day = max(np.int64(row.expiry_day), profile.event_ts // day_ms)
+        k = list_rows[p]
+        if k >= 0:
+            row.count = counts[k]
+            for j in range(len(row.items)):
+                row.items[j] = items[k, j]
+        dirty[profile.row] = 1
 
 
 def empty_lists(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

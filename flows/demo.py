@@ -15,7 +15,7 @@ from rich.table import Table
 from flows.commands.records import connect, read_card, read_record, show_segments
 from flows.inspect import features_of
 from flows.redis_server import embedded_redis
-from flows.replay import run_plan
+from flows.replay import WorkerFailed, run_plan
 from flows.settings import Settings
 from operators.generate import ShopPlan, personas
 from state.redis_keys import Keys
@@ -34,9 +34,10 @@ def demo(settings: Settings) -> int:
             f"A shop: {PLAN.shoppers:,} shoppers, {PLAN.items:,} items, {PLAN.events:,} events in {PLAN.days} days."
         )
         settings = settings.with_values({"redis.url": url, "state.directory": str(Path(folder) / "state")})
-        figures = run_plan(settings, PLAN)
-        if figures is None:
-            return 1
+        try:
+            figures = run_plan(settings, PLAN)
+        except WorkerFailed as failure:
+            return failure.code
         console.rule("segments, as `coterie segments` shows them")
         show_segments(settings, as_json=False)
         console.rule("two shoppers, as `coterie show USER` would explain them")

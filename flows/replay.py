@@ -22,6 +22,14 @@ from operators.generate import ShopPlan
 from state.flow_control import FlowControl
 
 
+class WorkerFailed(Exception):
+    """A worker failed and has told why; `code` is what the command ends with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("a worker failed; its log says why")
+        self.code = code
+
+
 def replay(
     settings: Settings, logs: list[Path], speed: str, processes: int, report: Path | None, events: int | None = None
 ) -> int:
@@ -29,9 +37,10 @@ def replay(
 
     `events` is the number of records where it is known (for the progress bar).
     """
-    figures = run_logs(settings, logs, speed, processes, events)
-    if figures is None:
-        return 1
+    try:
+        figures = run_logs(settings, logs, speed, processes, events)
+    except WorkerFailed as failure:
+        return failure.code
     if report:
         report.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     _tell(figures)
@@ -40,18 +49,18 @@ def replay(
 
 def run_logs(
     settings: Settings, logs: list[Path], speed: str, processes: int, events: int | None = None
-) -> dict[str, Any] | None:
-    """Run logs through the workers; the report, or None where a worker failed (the log says why)."""
+) -> dict[str, Any]:
+    """Run logs through the workers; the report. Raises WorkerFailed (the log says why)."""
     given = ["--speed", speed, *(word for path in logs for word in ("--log", str(path.resolve())))]
     return _run_to_the_end(settings, given, processes, events)
 
 
-def run_plan(settings: Settings, plan: ShopPlan) -> dict[str, Any] | None:
-    """Run the generated log of a plan through one worker; the report, or None where it failed (the log says why)."""
+def run_plan(settings: Settings, plan: ShopPlan) -> dict[str, Any]:
+    """Run the generated log of a plan through one worker; the report. Raises WorkerFailed (the log says why)."""
     return _run_to_the_end(settings, ["--plan", msgspec.json.encode(plan).decode()], 1, plan.events)
 
 
-def _run_to_the_end(settings: Settings, given: list[str], processes: int, events: int | None) -> dict[str, Any] | None:
+def _run_to_the_end(settings: Settings, given: list[str], processes: int, events: int | None) -> dict[str, Any]:
     prepare_state(settings)
     settings = settings if settings.is_given("metrics.port") else settings.with_values({"metrics.port": 0})
     with tempfile.TemporaryDirectory(prefix="coterie-figures-") as folder:
@@ -64,7 +73,7 @@ def _run_to_the_end(settings: Settings, given: list[str], processes: int, events
             code = run_cluster(settings, processes, command=command, restarts_max=0)
         found = sorted(Path(folder).glob("figures-*.json"))
         if code != 0 or len(found) < processes:
-            return None
+            raise WorkerFailed(code or 1)
         return read_report(found)
 
 

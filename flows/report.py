@@ -53,6 +53,9 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
     """Bring the figures of all processes together: the report of docs/INTERFACES.md."""
     all_figures = [orjson.loads(p.read_bytes()) for p in paths]
     rejected = _sum_tables([f["dead_letters"] for f in all_figures])
+    no_room = sum(f["evictions"].get("users", 0) for f in all_figures)
+    if no_room:
+        rejected["no_room"] = no_room
     outcomes = _sum_tables([f["events"] for f in all_figures])
     seconds = max(f["ended_at"] for f in all_figures) - min(f["began_at"] for f in all_figures)
     cases, hits, ranks = (sum(f["judged"][k] for f in all_figures) for k in range(3))

@@ -48,6 +48,7 @@ class Steps:
         self._settings = settings
         self._process = process
         self._snapshots = SnapshotClock(process.metrics)
+        self._names_refused = 0
         self.user_shards = process.store.user_shards
         self.item_shards = process.store.item_shards
         metrics, names, control = process.metrics, process.names, process.control
@@ -103,18 +104,20 @@ class Steps:
             metrics.state_bytes.labels(host.name).set(sum(t.nbytes for step, _ in live for t in step.tables.values()))
             journal_bytes += sum(journal.nbytes for _, journal in live)
         metrics.journal_bytes.set(journal_bytes)
-        metrics.state_bytes.labels("names").set(self._process.names.nbytes)
+        names = self._process.names
+        metrics.state_bytes.labels("names").set(names.nbytes)
+        metrics.ignored.labels("names").inc(names.refused - self._names_refused)
+        self._names_refused = names.refused
         metrics.state_users.set(sum(step.users for step, _ in list(self.profiles.live.values())))
         metrics.state_items.set(sum(step.items.size for step, _ in list(self.covisit.live.values())))
-        judged = [step.judged for step, _ in list(self.personalize.live.values())]
-        cases, hits, ranks = (float(sum(j[k] for j in judged)) for k in range(3))
+        cases, hits, ranks = self.judged()
         if cases:
             metrics.hit_rate.set(hits / cases)
             metrics.mrr.set(ranks / cases)
 
     def judged(self) -> tuple[float, float, float]:
         """Cases, hits and the sum of reciprocal ranks of this run, over the shards of this process."""
-        judged = [step.judged for step, _ in self.personalize.live.values()]
+        judged = [step.judged for step, _ in list(self.personalize.live.values())]
         cases, hits, ranks = (float(sum(j[k] for j in judged)) for k in range(3))
         return cases, hits, ranks
 

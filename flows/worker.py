@@ -25,11 +25,12 @@ from prometheus_client import start_http_server
 from flows.graph import build
 from flows.logs import configure_logs
 from flows.report import write_figures
-from flows.settings import Settings
+from flows.settings import ConfigurationError, Settings
 from flows.sources import generated_source, kafka_source, log_source
-from flows.steps import Process, Steps
+from flows.steps import Process, Steps, learn_settings
 from flows.supervisor import CONFIGURATION_EXIT, Launch
 from operators.generate import ShopPlan
+from operators.learn.clusterers import make_clusterer
 from operators.read_files import LogError
 from operators.read_kafka import KafkaReadError
 from operators.write_redis import RedisRefused
@@ -54,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     _stop_on_signals(control)
     try:
         return _run(settings, launch, told, control)
-    except StoreError as error:
-        log.error(str(error), step="state")
+    except (StoreError, ConfigurationError) as error:
+        log.error(str(error), step="settings")
         return CONFIGURATION_EXIT
     except (LogError, KafkaReadError, RedisRefused, CorruptJournal, OSError) as error:
         log.error(str(error), step="worker")
@@ -63,6 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: FlowControl) -> int:
+    try:
+        make_clusterer(learn_settings(settings))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     store = read_store(settings.state.directory)
     if store is None:
         raise StoreError(f"{settings.state.directory}: no state directory")

@@ -183,6 +183,7 @@ class Decoder:
             stream: (metrics.events.labels(stream, "accepted"), metrics.events.labels(stream, "rejected"))
             for stream in (*STREAMS, OTHER_STREAM)
         }
+        self._ignored = metrics.ignored.labels("context_names")
         self._refused = {reason: metrics.dead_letters.labels(reason) for reason in REASONS}
 
     def __call__(self, batches: list[RawBatch]) -> list[Decoded]:
@@ -219,6 +220,8 @@ class Decoder:
         self._split(rows, batch, taken.buffer(), out)
         self._send_items(taken, out)
         self.undeclared += taken.undeclared
+        if taken.undeclared:
+            self._ignored.inc(taken.undeclared)
         accepted, rejected = self._counters[stream_of(batch.source)]
         accepted.inc(len(taken.items))  # the profile step decides on all others
         rejected.inc(len(taken.letters))
@@ -247,6 +250,8 @@ class Decoder:
             status,
         )
         self.undeclared += undeclared
+        if undeclared:
+            self._ignored.inc(undeclared)
         rows, spans = self._rows[:made], self._spans[:made]
         self._names.learn_spans(batch.buffer, rows["item"], spans["item_at"], spans["item_len"])
         self._names.learn_spans(batch.buffer, rows["category"], spans["category_at"], spans["category_len"])

@@ -113,6 +113,7 @@ class Profiles:
         table = self.tables["profiles"]
         hashes = table.rows["hash"][: table.size]
         self._index.rebuild(hashes)
+        self._place_of = np.full(len(table.rows), -1, np.int32)
         self._free = np.flatnonzero(hashes == 0).astype(np.int32)
         self._id_garbage = self.tables["ids"].size - int(_chunks(table.rows["id_len"][: table.size]).sum())
 

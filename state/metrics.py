@@ -138,6 +138,9 @@ class Metrics:
         self.late_events = counter("late_events_total", "Events older than every window that could hold them.")
         self.redis_retries = counter("redis_retries_total", "Writes to Redis tried again.")
         self.evictions = counter("evictions_total", "Rows given up for want of room.", "component")
+        self.ignored = counter(
+            "ignored_total", "What was passed over for a bound or for want of a declaration.", "what"
+        )
         self.transitions = counter("transitions_total", "Changes of segment.", "kind")
         self.drift = counter("drift_total", "Drifts detected.", "signal")
         self.event_to_redis = histogram(
@@ -165,6 +168,8 @@ class Metrics:
         self.propensity_auc = gauge("propensity_auc", "Prequential ROC-AUC of the purchase propensity.")
         self.silhouette = gauge("segment_silhouette", "Silhouette of the segments on recent samples.")
         self.stability = gauge("segment_stability_ari", "Adjusted Rand index between successive segment models.")
+        for unknown_yet in (self.hit_rate, self.mrr, self.propensity_auc, self.silhouette, self.stability):
+            unknown_yet.set(float("nan"))
 
     @contextmanager
     def step(self, name: str, events: int) -> Iterator[None]:

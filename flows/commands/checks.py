@@ -31,6 +31,7 @@ class Finding:
 def check(settings: Settings) -> int:
     """Look at the state directory, Redis and Kafka and print what was found; the exit code, 1 if something failed."""
     parts: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("learn", _check_learn),
         ("state", _check_state),
         ("redis", _check_redis),
         ("kafka", _check_kafka),
@@ -50,6 +51,13 @@ def check(settings: Settings) -> int:
 def _tell(finding: Finding) -> None:
     sys.stdout.write(f"{finding.outcome:<8} {finding.what:<9} {finding.text}\n")
     sys.stdout.flush()
+
+
+def _check_learn(settings: Settings) -> Iterator[Finding]:
+    from flows.steps import learn_settings
+    from operators.learn.clusterers import make_clusterer
+
+    yield Finding("ok", "learn", f"segments by {type(make_clusterer(learn_settings(settings))).__name__}")
 
 
 def _check_state(settings: Settings) -> Iterator[Finding]:

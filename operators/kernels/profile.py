@@ -340,7 +340,7 @@ def sweep(rows, dirty, begin, end, now, limits, place_of, who, places, purchases
     n_purchases = n_churns = 0
     for r in range(begin, end):
         row = rows[r]
-        if row.hash == np.uint64(0) or row.events == 0:
+        if row.hash == np.uint64(0) or row.events == 0 or row.refused:
             continue
         if 0 < row.purchase_due < now and n_purchases < len(px):
             n_purchases = close_decision_purchase(row, 0, limits[1], px, py, pt, n_purchases)

@@ -90,6 +90,7 @@ class Learner:
         if n <= most:
             return x, y, ts
         self.left_out += n - most
+        self._metrics.ignored.labels("samples").inc(n - most)
         places = np.arange(most) * n // most
         return x[places], y[places] if len(y) == n else y, ts[places]
 

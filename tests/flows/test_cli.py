@@ -296,7 +296,7 @@ def test_check_looks_at_everything_even_when_one_thing_fails(tmp_path: Path, red
     code, out = _check(tmp_path, "--redis", redis_url, "--kafka", "127.0.0.1:1")
     assert code == 1
     outcomes = [tuple(line.split()[:2]) for line in out.splitlines()]
-    assert outcomes == [("ok", "settings"), ("ok", "state"), ("ok", "redis"), ("failed", "kafka")]
+    assert outcomes == [("ok", "settings"), ("ok", "learn"), ("ok", "state"), ("ok", "redis"), ("failed", "kafka")]
 
 
 def test_check_ends_with_zero_when_everything_is_there(

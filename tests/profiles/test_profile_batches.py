@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profile_shop import BEGIN_MS, DAY, Shop, cuts, flat, line, logs, order
 
+from operators.profiles import Profiles
 from state.batches import ProfileBatch
 from state.journal import Journal
+from state.metrics import Metrics
 
 SWEPT = ("purchase_due", "churn_due", "purchase_x", "churn_x")
 """What a sweep may settle earlier than the shopper's next event would: the open decisions."""
@@ -189,6 +191,19 @@ def test_the_table_of_ids_does_not_outgrow_its_shoppers(users: int) -> None:
     table = shop.steps["u000"].tables
     assert table["profiles"].size <= users
     assert table["ids"].size <= 2 * users + 512
+
+
+def test_a_resumed_shard_may_end_before_its_first_event() -> None:
+    """Stopped right after a start: every shopper is looked at, however many there are."""
+    shop = Shop()
+    shop.feed(*(line("view", BEGIN_MS, f"u{n}", item_id="a") for n in range(300)))
+    before = shop.steps["u000"]
+    after = Profiles(0, before.settings, Metrics())
+    for name, table in before.tables.items():
+        after.tables[name].resize(table.size)
+        after.tables[name].rows[: table.size] = table.rows[: table.size]
+    after.restored()
+    assert sum(len(batch) for batch in after.finish()) == after.users == before.users > 64
 
 
 def test_every_shopper_is_looked_at_at_the_end() -> None:

@@ -24,7 +24,7 @@ def expected(log: list[bytes], every: int, finish: bool) -> dict[str, list[Sampl
     A shopper who has none open takes a decision at each event that is a sample (one in `every`), with the features as
     they are then. An order within the horizon closes a purchase decision as bought, any event a churn decision as not
     lapsed; once the horizon has passed either is closed the other way. With `finish`, what the newest event of the log
-    has overtaken is closed too.
+    has overtaken is closed too, but of shoppers who have withdrawn their consent nothing more is learnt.
     """
     oracle, out = Oracle(), {"purchase": list[Sample](), "churn": list[Sample]()}
     open_: dict[tuple[str, str], tuple[int, list[float]]] = {}
@@ -46,8 +46,8 @@ def expected(log: list[bytes], every: int, finish: bool) -> dict[str, list[Sampl
             if (model, user) not in open_:
                 features = oracle.features(user)
                 open_[model, user] = ts, [features[name] for name in MODEL_FEATURES]
-    for (model, _), (at, x) in open_.items():
-        if finish and at + HORIZONS[f"{model}_horizon_ms"] < newest:
+    for (model, user), (at, x) in open_.items():
+        if finish and not oracle.shoppers[user].refused and at + HORIZONS[f"{model}_horizon_ms"] < newest:
             out[model].append((at, int(model == "churn"), x))
     return out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ from state.metrics import Metrics
 from state.table import Table
 
 log = structlog.get_logger(__name__)
+
+_IDLE_LINGERS_MAX = 5
+"""A part that has nothing for long looks less often: once in so many lingers."""
 
 
 class Reader(Protocol):
@@ -39,6 +43,19 @@ class TableStep(Protocol):
     def process(self, values: list[Any]) -> list[Any]: ...
     def finish(self) -> list[Any]: ...
     def restored(self) -> None: ...
+
+
+@contextmanager
+def told(step: str, shard: int | None = None) -> Iterator[None]:
+    """Log an exception with its step before it leaves: in a cluster the engine loses what it said."""
+    try:
+        yield
+    except StopIteration:
+        raise
+    except Exception as error:
+        place = {} if shard is None else {"shard": shard}
+        log.exception("step failed", step=step, error=str(error), **place)
+        raise
 
 
 class SnapshotClock:
@@ -72,6 +89,7 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
         self._control = control
         self._linger = max(linger_seconds, 0.0005)
         self._full = batch_records_max // 2
+        self._idle = 0
         self._awake: datetime | None = None
 
     def next_batch(self) -> Iterable[RawBatch]:
@@ -80,11 +98,14 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
             raise StopIteration
         batch = None
         if self._control.has_room():
-            batch = self._reader.read()
+            with told("read"):
+                batch = self._reader.read()
             if batch is None and self._reader.exhausted:
                 raise StopIteration
+        self._idle = 0 if batch is not None else min(self._idle + 1, _IDLE_LINGERS_MAX)
         if batch is None or len(batch) < self._full:
-            self._awake = datetime.fromtimestamp((time.time() // self._linger + 1) * self._linger, UTC)
+            wait = self._linger * max(self._idle, 1)
+            self._awake = datetime.fromtimestamp((time.time() // wait + 1) * wait, UTC)
         if batch is None:
             return []
         self._control.read(len(batch))
@@ -118,10 +139,12 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         self._batch_records_max = batch_records_max
 
     def list_parts(self) -> list[str]:
-        return self._parts()
+        with told("read"):
+            return self._parts()
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
-        reader = self._open(for_part, resume_state)
+        with told("read"):
+            reader = self._open(for_part, resume_state)
         return _Part(reader, self._control, self._linger_seconds, self._batch_records_max)
 
 
@@ -135,44 +158,36 @@ class TableLogic(StatefulBatchLogic[Any, Any, Any]):
         self._shard = -1
         if resume is not None:
             shard, marker, extra = resume
-            self._make(shard)
-            assert self._journal is not None and self._step is not None
-            self._journal.load(marker, self._step.tables)
-            self._step.restored()
-            if extra:
-                getattr(self._step, "restore_extra")(extra)  # noqa: B009 - only steps that give one take one
+            with told(host.name, shard):
+                self._make(shard)
+                assert self._journal is not None and self._step is not None
+                self._journal.load(marker, self._step.tables)
+                self._step.restored()
+                if extra:
+                    getattr(self._step, "restore_extra")(extra)  # noqa: B009 - only steps that give one take one
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
         host = self._host
         host.snapshots.end_burst()
-        if self._step is None:
-            self._make(host.shard_of(values[0]))
-            assert self._journal is not None
-            self._journal.start_afresh()
-        assert self._step is not None
-        try:
+        with told(host.name, self._shard):
+            if self._step is None:
+                self._make(host.shard_of(values[0]))
+                assert self._journal is not None
+                self._journal.start_afresh()
+            assert self._step is not None
             with host.metrics.step(host.name, sum(map(host.events_of, values))):
                 return self._step.process([host.unwrap(v) for v in values]), False
-        except Exception:
-            log.exception("step failed", step=host.name, shard=self._shard)
-            raise
 
     def on_eof(self) -> tuple[list[Any], bool]:
-        try:
+        with told(self._host.name, self._shard):
             return (self._step.finish() if self._step else []), False
-        except Exception:
-            log.exception("step failed at the end of input", step=self._host.name, shard=self._shard)
-            raise
 
     def snapshot(self) -> tuple[int, Marker, bytes]:
         assert self._journal is not None and self._step is not None
         start = time.perf_counter()
-        try:
+        with told(self._host.name, self._shard):
             marker = self._journal.save(self._step.tables)
-        except Exception:
-            log.exception("snapshot failed", step=self._host.name, shard=self._shard)
-            raise
-        extra: bytes = getattr(self._step, "extra_state", bytes)()
+            extra: bytes = getattr(self._step, "extra_state", bytes)()
         self._host.snapshots.add(time.perf_counter() - start)
         return self._shard, marker, extra
 
@@ -238,19 +253,17 @@ class BlobLogic(StatefulBatchLogic[Any, Any, Any]):
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
         self._snapshots.end_burst()
-        try:
-            with self._metrics.step(self._name, len(values)):
-                return self._step.process(values), False
-        except Exception:
-            log.exception("step failed", step=self._name)
-            raise
+        with told(self._name), self._metrics.step(self._name, len(values)):
+            return self._step.process(values), False
 
     def on_eof(self) -> tuple[list[Any], bool]:
-        return self._step.finish(), False
+        with told(self._name):
+            return self._step.finish(), False
 
     def snapshot(self) -> Any:
         start = time.perf_counter()
-        state: Any = self._step.snapshot()
+        with told(self._name):
+            state: Any = self._step.snapshot()
         self._snapshots.add(time.perf_counter() - start)
         return state
 
@@ -265,12 +278,8 @@ class _SinkPart(StatelessSinkPartition[Any]):
         self._metrics = metrics
 
     def write_batch(self, items: list[Any]) -> None:
-        try:
-            with self._metrics.step(self._name, len(items)):
-                self._write(items)
-        except Exception:
-            log.exception("step failed", step=self._name)
-            raise
+        with told(self._name), self._metrics.step(self._name, len(items)):
+            self._write(items)
 
     def close(self) -> None:
         self._close()
@@ -292,10 +301,7 @@ def logged(name: str, mapper: Callable[[list[Any]], list[Any]]) -> Callable[[lis
     """A stateless step that says in the log where an exception came from before the engine ends the process."""
 
     def run(items: list[Any]) -> list[Any]:
-        try:
+        with told(name):
             return mapper(items)
-        except Exception:
-            log.exception("step failed", step=name)
-            raise
 
     return run

@@ -19,7 +19,7 @@ gone kafka-python writes several errors a second, where the reader tells of the 
 def configure_logs(settings: Log, process: int | None = None) -> None:
     """Write log lines to standard error from now on; `process` is bound to every line of a worker."""
     shared: Sequence[Processor] = (
-        structlog.contextvars.merge_contextvars,
+        _naming(process),
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -53,6 +53,14 @@ def configure_logs(settings: Log, process: int | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.clear_contextvars()
-    if process is not None:
-        structlog.contextvars.bind_contextvars(process=process)
+
+
+def _naming(process: int | None) -> Processor:
+    """Puts the process's number into every line, whichever thread writes it."""
+
+    def name(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if process is not None:
+            line.setdefault("process", process)
+        return line
+
+    return name

@@ -49,7 +49,7 @@ class ConfigurationError(Exception):
 
 def redacted(text: str) -> str:
     """A text with the user and password of the addresses in it covered."""
-    return re.sub(r"//[^/\s]*@", "//***@", text)
+    return re.sub(r"([?&](?:username|password)=)[^&\s]*", r"\1***", re.sub(r"//[^/\s]*@", "//***@", text))
 
 
 class Settings(BaseSettings):

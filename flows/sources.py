@@ -46,7 +46,7 @@ def kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lag
         topic, _, number = part.rpartition("/")
         reader = hub.reader(topic, int(number), position)
         gauge = metrics.consumer_lag.labels(topic, number)
-        lags.append(lambda: gauge.set(reader.lag() or 0))
+        lags.append(lambda: gauge.set(float("nan") if (lag := reader.lag()) is None else lag))
         return reader
 
     topics = (*kafka.clicks, *kafka.purchases, *kafka.controls)

@@ -12,6 +12,7 @@ def prepare_state(settings: Settings) -> Store:
     """Open the configured state directory, or make it. Raises ConfigurationError where it cannot be used."""
     s = settings.state
     try:
+        s.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         store, _ = open_store(s.directory, s.user_shards, s.item_shards, s.recovery_partitions)
         if not any(store.recovery.glob("*.sqlite3")):
             init_db_dir(store.recovery, store.recovery_partitions)

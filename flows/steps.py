@@ -61,7 +61,7 @@ class Steps:
         of_profiles = profile_settings(settings, self.user_shards, self.item_shards)
         self.profiles = self._host(
             "profiles",
-            lambda s: Profiles(s, of_profiles, metrics),
+            lambda s: Profiles(s, of_profiles, metrics, lambda: control.stopping),
             lambda b: int(b.rows["user"][0] % self.user_shards),
             len,
         )
@@ -104,6 +104,7 @@ class Steps:
             metrics.state_bytes.labels(host.name).set(sum(t.nbytes for step, _ in live for t in step.tables.values()))
             journal_bytes += sum(journal.nbytes for _, journal in live)
         metrics.journal_bytes.set(journal_bytes)
+        self._writer.observe()
         names = self._process.names
         metrics.state_bytes.labels("names").set(names.nbytes)
         metrics.ignored.labels("names").inc(names.refused - self._names_refused)
@@ -223,7 +224,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
     """How segments and propensities are learnt."""
     s = settings.learn
     return LearnSettings(
-        clusterer=LearnSettings().clusterer if s.clusterer == "decayed-kmeans" else s.clusterer,
+        clusterer=s.clusterer,
         clusterer_params=dict(s.clusterer_params),
         segments=s.segments,
         publish_every_samples=s.publish_every,

@@ -7,6 +7,7 @@ log that the built-in generator makes of a plan.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -33,7 +34,7 @@ from operators.generate import ShopPlan
 from operators.learn.clusterers import make_clusterer
 from operators.read_files import LogError
 from operators.read_kafka import KafkaReadError
-from operators.write_redis import RedisRefused
+from operators.write_redis import RedisRefused, RedisStopped
 from state.flow_control import FlowControl
 from state.journal import CorruptJournal
 from state.metrics import Metrics
@@ -43,10 +44,13 @@ from state.store import StoreError, read_store
 log = structlog.get_logger(__name__)
 
 OBSERVE_SECONDS = 2.0
+_TOLD = (LogError, KafkaReadError, RedisRefused, RedisStopped, CorruptJournal, OSError)
+"""Errors whose own words say where, what, and what to do: no traceback is needed."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one process to its end; 0 done or stopped, 1 failed, 2 its configuration cannot be used."""
+    os.umask(0o077)  # the state is about people: for this user only
     told = _arguments().parse_args(arguments)
     launch = Launch.read(told.settings_json)
     settings = launch.settings
@@ -58,8 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (StoreError, ConfigurationError) as error:
         log.error(str(error), step="settings")
         return CONFIGURATION_EXIT
-    except (LogError, KafkaReadError, RedisRefused, CorruptJournal, OSError) as error:
-        log.error(str(error), step="worker")
+    except Exception as error:
+        cause = _cause(error)
+        if not isinstance(cause, _TOLD):
+            raise
+        log.error(str(cause), step="worker")
         return 1
 
 
@@ -84,7 +91,12 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
         source = kafka_source(settings, control, metrics, lags)
     if settings.metrics.port:
         port = settings.metrics.port + told.process
-        start_http_server(port, settings.metrics.host, metrics.registry)
+        try:
+            start_http_server(port, settings.metrics.host, metrics.registry)
+        except (OSError, OverflowError) as error:
+            raise ConfigurationError(
+                f"metrics.port: {port} on {settings.metrics.host} cannot be had ({error}); set another, or 0 for none"
+            ) from error
         log.info("metrics are served", address=f"http://{settings.metrics.host}:{port}/metrics")
     _observe(steps, lags)
     began_at = time.time()
@@ -100,6 +112,13 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
         write_figures(told.figures / f"figures-{told.process:03d}.json", metrics, steps, began_at)
     log.info("worker ended", stopped=control.stopping)
     return 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error of the engine's was raised from in the end."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -129,9 +148,12 @@ def _observe(steps: Steps, lags: list[Callable[[], None]]) -> None:
     def look() -> None:
         while True:
             time.sleep(OBSERVE_SECONDS)
-            steps.observe_state()
-            for lag in list(lags):
-                lag()
+            try:
+                steps.observe_state()
+                for lag in list(lags):
+                    lag()
+            except Exception:  # a gauge that cannot be read now must not stop the others for good
+                log.warning("gauges could not be set", step="observe", exc_info=True)
 
     threading.Thread(target=look, name="observe", daemon=True).start()
 

@@ -148,9 +148,23 @@ class Personalize:
         self._judge(scored, table)
         who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
         expire, recent, recent_n = np.empty(n, np.uint8), np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
-        by = self._settings.rescored_by
+        by, alive_ts = (
+            self._settings.rescored_by,
+            scored.profiles.watermark_ts - self._keys.inactivity_ttl_seconds * 1000,
+        )
         n_who, n_lists = choose(
-            profiles, scored.scores, table.rows, table.dirty, by, DAY_MS, who, list_rows, expire, recent, recent_n
+            profiles,
+            scored.scores,
+            table.rows,
+            table.dirty,
+            by,
+            DAY_MS,
+            alive_ts,
+            who,
+            list_rows,
+            expire,
+            recent,
+            recent_n,
         )
         who = who[:n_who]
         lists = self._rank(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
@@ -168,6 +182,8 @@ class Personalize:
     ) -> tuple[np.ndarray, ...]:
         """New lists, from what the item shards answered: (items, scores, because, counts)."""
         n = len(recent)
+        if n == 0:
+            return empty_lists(0)
         items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
         scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
         counts = np.zeros((n, RECENT_FETCHED), np.uint8)

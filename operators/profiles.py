@@ -7,6 +7,7 @@ shopper (`state.profile_table`), bounded by `users_max`, and finds duplicates am
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,10 @@ class ProfileSettings:
 class Profiles:
     """One user shard's profiles."""
 
-    def __init__(self, shard: int, settings: ProfileSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, shard: int, settings: ProfileSettings, metrics: Metrics, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._stopping = stopping
         self.shard = shard
         self.settings = settings
         self.tables = {"profiles": Table(PROFILE_ROW), "ids": Table(ID_ROW), "shard": Table(SHARD_ROW, 1)}
@@ -103,11 +107,6 @@ class Profiles:
         """Shoppers in the table."""
         return self._index.size
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of state in memory."""
-        return sum(t.nbytes for t in self.tables.values()) + self._index.nbytes
-
     def restored(self) -> None:
         """Build the index and the list of free rows from the loaded table."""
         table = self.tables["profiles"]
@@ -125,7 +124,10 @@ class Profiles:
         return out
 
     def finish(self) -> list[ProfileBatch]:
-        """At the end of input every shopper is looked at once more, so that the newest models reach all."""
+        """At the end of input every shopper is looked at once more, so that no record lags behind the models known by
+        then; not when the worker is asked to stop, for it has little time."""
+        if self._stopping():
+            return []
         table = self.tables["profiles"]
         out = []
         for begin in range(0, table.size, 4096):
@@ -239,6 +241,7 @@ class Profiles:
             ],
             receipt=receipt,
             item_shards=count_item_shards(fetches["item"], self.settings.item_shards),
+            watermark_ts=now,
         )
 
     def _receipt(self, batch: EventBatch, status: np.ndarray) -> Receipt:

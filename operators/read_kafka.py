@@ -340,6 +340,7 @@ class KafkaReader:
                 self._hub.poll()
                 self._polls_seen = self._hub.polls
             if not self._queue:
+                self.position()  # past what is handed to nobody, such as control records
                 return None
         chunk, read_at = self._queue.popleft()
         if chunk.error:
@@ -366,9 +367,9 @@ class KafkaReader:
         return self._position
 
     def lag(self) -> int | None:
-        """Records of the partition not yet handed out; None before the broker has told."""
+        """Records not yet handed out; None before the broker has told. Any thread may ask: it only looks."""
         highwater = self._hub._highwater(self._tp)
-        return None if highwater is None else max(highwater - self.position(), 0)
+        return None if highwater is None else max(highwater - self._position, 0)
 
     def close(self) -> None:
         """Stop reading; the last reader closes the connection."""

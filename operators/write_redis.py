@@ -7,6 +7,7 @@ in once more, and until a shopper's version has caught up with what Redis holds,
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 _BACKOFF_FIRST_SECONDS = 0.05
 _GIVE_UP_SECONDS = 5.0
 _PIPELINE_BYTES = 1 << 20
-_TRANSIENT = ("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS")
+_CODE = re.compile(r"[A-Z]{2,} ")
 
 
 class RedisStopped(Exception):
@@ -115,6 +116,12 @@ class RedisWriter:
             self._send(data, count)
         self._answer_for(receipts)
 
+    def observe(self) -> None:
+        """Set the gauges that move even while nothing is written."""
+        self._metrics.in_flight.set(self._flow_control.in_flight())
+        if self._watermark_ts:
+            self._metrics.watermark_lag.set(self._clock() - self._watermark_ts / 1000.0)
+
     def close(self) -> None:
         """Write the last figures of the meta record and let go of the connection."""
         if self._opened:
@@ -126,7 +133,7 @@ class RedisWriter:
     def _open(self) -> None:
         other = self._ask(pack("HGET", self._keys.meta, "state_id"), 1)[0]
         if other == self._state_id.encode():
-            self._guard = _VersionGuard(self._keys, self._ask)
+            self._guard = _VersionGuard(self._keys, self._ask, self._metrics)
         elif other is not None:
             log.warning(
                 "redis holds records of another state directory",
@@ -170,9 +177,6 @@ class RedisWriter:
                 self._metrics.event_to_redis.of().observe(now - receipt.read_at)
                 self._metrics.freshness.of().observe(np.maximum(now - receipt.ts / 1000.0, 0.0))
                 self._watermark_ts = max(self._watermark_ts, int(receipt.ts.max()))
-        self._metrics.in_flight.set(self._flow_control.in_flight())
-        if self._watermark_ts:
-            self._metrics.watermark_lag.set(now - self._watermark_ts / 1000.0)
         if now - self._meta_at >= 1.0:
             self._meta_at = now
             self._write_meta()
@@ -189,8 +193,10 @@ class RedisWriter:
             "item_shards",
             items,
         ]
-        if self._watermark_ts:
-            words += ["watermark", self._watermark_ts]
+        stored = self._ask(pack("HGET", self._keys.meta, "watermark"), 1)[0]
+        newest = max(self._watermark_ts, int(stored) if isinstance(stored, bytes) and stored.isdigit() else 0)
+        if newest:
+            words += ["watermark", newest]
         for model, version in read_samples(self._metrics.model_version, "model").items():
             words += [f"model_{model}", int(version)]
         self._send(pack("HSET", self._keys.meta, *words), 1)
@@ -241,12 +247,10 @@ class RedisWriter:
                 raise
             except redis.ResponseError as error:
                 answers.append(None)
-                if isinstance(
-                    error, redis.exceptions.OutOfMemoryError | redis.BusyLoadingError | redis.ReadOnlyError
-                ) or str(error).startswith(_TRANSIENT):
-                    transient = error
-                else:
+                if _is_for_good(error):
                     self._report(error)
+                else:
+                    transient = error
         if transient:
             raise transient
         return answers
@@ -254,8 +258,15 @@ class RedisWriter:
     def _report(self, error: redis.ResponseError) -> None:
         """One command was refused for good (a key of another type, say): say so, now and then, and go on."""
         self._wrong_keys += 1
+        self._metrics.ignored.labels("redis_commands").inc()
         if self._wrong_keys & (self._wrong_keys - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-            log.error("redis refused a command", step="redis", error=str(error), times=self._wrong_keys)
+            log.error(
+                "redis refuses a command, which is left out",
+                step="redis",
+                error=str(error),
+                times=self._wrong_keys,
+                remedy="is a key under redis.prefix in other use?",
+            )
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -264,13 +275,24 @@ class RedisWriter:
             self._connection = None
 
 
+def _is_for_good(error: redis.ResponseError) -> bool:
+    """Would the command be refused again? A wrong type or a malformed command (ERR, which the client strips) would;
+    any other code (OOM, MISCONF, READONLY, LOADING ...) is a state of the server that passes."""
+    text = str(error)
+    if isinstance(error, redis.exceptions.OutOfMemoryError | redis.BusyLoadingError | redis.ReadOnlyError):
+        return False
+    return text.startswith("WRONGTYPE") or not (_CODE.match(text) or "max number of clients" in text)
+
+
 class _VersionGuard:
     """Leaves out writes of shoppers whose record in Redis is newer than what was computed so far since the restart.
 
     Each shopper's version is asked for once a run, at their first write; `_ahead` holds those whom Redis is ahead of.
     """
 
-    def __init__(self, keys: Keys, ask: Callable[[bytes, int], list[object]]) -> None:
+    def __init__(self, keys: Keys, ask: Callable[[bytes, int], list[object]], metrics: Metrics) -> None:
+        self._left_out = metrics.ignored.labels("older_writes")
+        self._told = False
         self._keys = keys
         self._ask = ask
         self._known = HashIndex()
@@ -295,6 +317,15 @@ class _VersionGuard:
                         del self._ahead[user]
                     else:
                         keep[i] = False
+            left_out = len(keep) - int(keep.sum())
+            self._left_out.inc(left_out)
+            if left_out and not self._told:
+                self._told = True
+                log.info(
+                    "records in redis are newer than the resumed state; they stand until it has caught up",
+                    step="redis",
+                    shoppers=len(self._ahead),
+                )
         return keep
 
 

@@ -273,7 +273,8 @@ class ProfileBatch:
 
     `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT in event order; `pairs` PAIR and
     `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `sequence` numbers the
-    batches of a shard within a process; `item_shards` how many item shards will answer.
+    batches of a shard within a process; `item_shards` how many item shards will answer; `watermark_ts` the newest event
+    time of the shard.
     """
 
     shard: int
@@ -287,6 +288,7 @@ class ProfileBatch:
     samples: list[Samples]
     receipt: Receipt
     item_shards: int
+    watermark_ts: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)

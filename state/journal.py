@@ -129,12 +129,15 @@ class Journal:
         return self.marker.generation == 0 or self._outdated or (grown and self._records >= _REWRITE_RECORDS_MIN)
 
     def _append(self, path: Path, data: bytes, new: bool) -> None:
-        with open(path, "wb" if new else "ab", buffering=0) as file:
+        draft = path.with_name(path.name + ".draft")  # whoever reads beside us sees a generation whole or not at all
+        with open(draft if new else path, "wb" if new else "ab", buffering=0) as file:
             view = memoryview(data)
             while view:  # an unbuffered write may take less than it was given
                 view = view[file.write(view) :]
             if self.sync:
                 os.fsync(file.fileno())
+        if new:
+            draft.rename(path)
         if new and self.sync:
             directory = os.open(self.directory, os.O_RDONLY)
             try:

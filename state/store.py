@@ -42,6 +42,16 @@ class Store:
     def names(self) -> Path:
         return self.directory / "names"
 
+    def agrees(self, user_shards: int, item_shards: int) -> None:
+        """Raises StoreError where the directory was made with other numbers of shards."""
+        for name, wanted in (("user_shards", user_shards), ("item_shards", item_shards)):
+            fixed = getattr(self, name)
+            if fixed != wanted:
+                raise StoreError(
+                    f"state.{name}: {wanted}, but {self.directory} was made with {fixed};"
+                    " set it back, or give --state another"
+                )
+
 
 class _Description(msgspec.Struct):
     format: int
@@ -73,12 +83,7 @@ def open_store(
         draft.rename(described)
     found = read_store(directory, sync)
     assert found is not None
-    for name, wanted in (("user_shards", user_shards), ("item_shards", item_shards)):
-        fixed = getattr(found, name)
-        if fixed != wanted:
-            raise StoreError(
-                f"state.{name}: {wanted}, but {directory} was made with {fixed}; set it back, or give --state another"
-            )
+    found.agrees(user_shards, item_shards)
     return found, new
 
 

@@ -136,11 +136,6 @@ class HashIndex:
         _fill(self.slot_hashes, self.slot_rows, hashes)
         self.size = int(np.count_nonzero(hashes))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held in memory."""
-        return int(self.slot_hashes.nbytes + self.slot_rows.nbytes)
-
     def reserve(self, count: int) -> None:
         """Make room for `count` more hashes, so that a kernel may add them to `slot_hashes` and `slot_rows` itself."""
         slots = len(self.slot_rows)

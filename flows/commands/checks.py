@@ -13,6 +13,7 @@ import redis
 
 from flows.commands.records import connect
 from flows.settings import Settings, redacted
+from state.store import read_store
 
 REDIS_VERSION_MIN = (6, 0)
 KAFKA_SECONDS_MAX = 5.0
@@ -62,9 +63,16 @@ def _check_learn(settings: Settings) -> Iterator[Finding]:
 
 def _check_state(settings: Settings) -> Iterator[Finding]:
     directory = settings.state.directory
-    directory.mkdir(parents=True, exist_ok=True)
+    if not directory.exists():
+        with tempfile.TemporaryFile(dir=directory.absolute().parent):
+            yield Finding("ok", "state", f"{directory} can be made")
+        return
     with tempfile.TemporaryFile(dir=directory):
         yield Finding("ok", "state", f"{directory} can be written")
+    store = read_store(directory)
+    if store is not None:
+        store.agrees(settings.state.user_shards, settings.state.item_shards)
+        yield Finding("ok", "state", f"made with {store.user_shards} user shards, {store.item_shards} item shards")
 
 
 def _check_redis(settings: Settings) -> Iterator[Finding]:

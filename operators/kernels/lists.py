@@ -58,9 +58,11 @@ def collect_answers(answers, list_rows, items, scores, counts):
 
 
 @kernel
-def choose(profiles, scores, held, dirty, rescored_by, day_ms, who, list_rows, expire, recent, recent_n):
+def choose(profiles, scores, held, dirty, rescored_by, day_ms, alive_ts, who, list_rows, expire, recent, recent_n):
     """Decide for each shopper of a batch whether to write the record, make a new list, renew the time to live.
 
+    Who did not act is written when a score has moved by more than `rescored_by`, unless their newest event is older
+    than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
     place or -1, `expire` uint8[n]; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
@@ -93,8 +95,9 @@ def choose(profiles, scores, held, dirty, rescored_by, day_ms, who, list_rows, e
             or abs(purchase - row.purchase) > rescored_by
             or abs(churn - row.churn) > rescored_by
         )
-        expire[p] = 1 if profile.event_ts // day_ms > row.expiry_day else 0
-        if profile.acts > 0 or anew or moved:
+        acted = profile.acts > 0 or anew
+        expire[p] = 1 if not acted or profile.event_ts // day_ms > row.expiry_day else 0
+        if acted or (moved and profile.event_ts >= alive_ts):
             who[n_who] = p
             n_who += 1
     return n_who, n_lists

@@ -129,7 +129,7 @@ def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
     assert fields(written(swept(7, 0.275, 0.60))["ann"])["churn_risk"] == b"0.6000"
     told = written(swept(8, 0.275, 0.60))["ann"]
     assert fields(told)["segment"] == b"s8" and "recs" not in fields(told)
-    assert [words[0] for words in told] == [b"HSET"]
+    assert [words[0] for words in told] == [b"HSET", b"EXPIRE"], "a record that had expired is not to live for ever"
 
 
 def test_an_erased_shopper_s_record_is_deleted_whatever_redis_holds() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,24 @@ def test_a_read_only_redis_is_waited_for(server: Server, sink: Sink) -> None:
         wait_for(lambda: sink.retries() > 2)
         assert not writing.done()
         admin.replicaof("NO", "ONE")
+    writing.result(DEADLINE_SECONDS)
+    assert found(server) == [2] * 10
+
+
+def test_a_redis_that_cannot_save_is_waited_for(server: Server, sink: Sink) -> None:
+    """MISCONF: with its disk gone Redis refuses writes until that is mended; none is left out meanwhile."""
+    sink.start(1).result(DEADLINE_SECONDS)
+    with redis.Redis.from_url(server.url) as admin:
+        shutil.rmtree(server.directory)
+        admin.config_set("save", "900 1")
+        admin.config_set("stop-writes-on-bgsave-error", "yes")
+        with suppress(redis.ResponseError):
+            admin.bgsave()
+        wait_for(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
+        writing = sink.start(2)
+        wait_for(lambda: sink.retries() > 3 or writing.done())
+        assert not writing.done() and found(server) == [1] * 10
+        admin.config_set("stop-writes-on-bgsave-error", "no")
     writing.result(DEADLINE_SECONDS)
     assert found(server) == [2] * 10
 

@@ -97,6 +97,7 @@ def test_every_event_is_answered_for(make: Callable[..., Sink], look: redis.Redi
         [records({"ann": 1}, read_at=[NOW - 0.5, NOW - 0.25], ts=ts[:2], done={0: 4, 3: 2}), records({"bob": 1})]
     )
     sink.write([records({}, read_at=[NOW], ts=ts[2:], done={0: 1})])
+    sink.writer.observe()
     assert sink.control.in_flight() == 3
     assert sum(read_samples(sink.metrics.in_flight).values()) == 3
     latency, freshness = sink.metrics.event_to_redis.of(), sink.metrics.freshness.of()

@@ -121,8 +121,29 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
         self._reader.close()
 
 
+class _Retired:
+    """A part that a snapshot knows and that is no longer read, a topic left out say: it keeps its position."""
+
+    exhausted = True
+
+    def __init__(self, position: Any) -> None:
+        self._position = position
+
+    def read(self) -> None:
+        return None
+
+    def position(self) -> Any:
+        return self._position
+
+    def close(self) -> None:
+        return
+
+
 class Source(FixedPartitionedSource[RawBatch, Any]):
-    """All parts of the input: `open_part(name, position)` gives the reader of a part."""
+    """All parts of the input: `open_part(name, position)` gives the reader of a part.
+
+    `known` are the parts that the state has a position of: the engine wants each of them listed, read or not.
+    """
 
     def __init__(
         self,
@@ -131,7 +152,10 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         control: FlowControl,
         linger_seconds: float,
         batch_records_max: int,
+        known: frozenset[str] = frozenset(),
     ) -> None:
+        self._known = known
+        self._listed: frozenset[str] = frozenset()
         self._parts = parts
         self._open = open_part
         self._control = control
@@ -140,11 +164,16 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
 
     def list_parts(self) -> list[str]:
         with told("read"):
-            return self._parts()
+            self._listed = frozenset(self._parts())
+        retired = sorted(self._known - self._listed)
+        if retired:
+            log.warning("parts of the state are no longer read; their positions are kept", step="read", parts=retired)
+        return [*sorted(self._listed), *retired]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Part:
         with told("read"):
-            reader = self._open(for_part, resume_state)
+            retired = for_part not in self._listed
+            reader: Reader = _Retired(resume_state) if retired else self._open(for_part, resume_state)
         return _Part(reader, self._control, self._linger_seconds, self._batch_records_max)
 
 

@@ -18,12 +18,13 @@ from state.metrics import Distribution, Metrics, read_samples
 SCHEMA = 1
 
 
-def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float) -> None:
+def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float, stopped: bool) -> None:
     """Write what one process counted, for `read_report`."""
     steps.observe_state()
     cases, hits, ranks = steps.judged()
     figures = {
         "began_at": began_at,
+        "stopped": stopped,
         "ended_at": time.time(),
         "cpu_seconds": time.process_time(),
         "rss_bytes_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -78,6 +79,7 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
         "evictions": _sum_tables([f["evictions"] for f in all_figures]),
         "redis_retries": sum(f["redis_retries"] for f in all_figures),
         "processes": len(all_figures),
+        "stopped": any(f["stopped"] for f in all_figures),
         "seconds": round(seconds, 3),
         "events_per_second": round(events / seconds) if seconds else 0,
         "cpu_seconds": round(sum(f["cpu_seconds"] for f in all_figures), 3),

@@ -7,6 +7,7 @@ import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -20,6 +21,13 @@ def _refuse(text: str) -> PydanticCustomError:
 def _redis_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise _refuse("is not a Redis address (redis://HOST:PORT/NUMBER, rediss://... or unix://PATH)")
+    try:
+        parts = urlsplit(url)
+        sound = url.startswith("unix://") or (parts.port != 0 and re.fullmatch(r"/?|/\d+", parts.path) is not None)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise _refuse("has no port from 1 to 65535, or no number of a database behind it (redis://HOST:PORT/NUMBER)")
     return url
 
 
@@ -27,6 +35,8 @@ def _bootstrap(addresses: str) -> str:
     for address in addresses.split(","):
         if not re.fullmatch(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}\s*", address):
             raise _refuse("is not a list of brokers (HOST:PORT,HOST:PORT)")
+        if not 1 <= int(address.rpartition(":")[2]) <= 65_535:
+            raise _refuse("has a port that is not from 1 to 65535")
     return addresses
 
 

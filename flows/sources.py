@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine import Reader, Source
-from flows.settings import Settings
+from flows.settings import ConfigurationError, Settings
 from operators.generate import ShopPlan
 from operators.read_files import FileReader, PacedReader
 from operators.read_generated import GeneratedReader
@@ -16,21 +16,28 @@ from state.flow_control import FlowControl
 from state.metrics import Metrics
 
 
-def log_source(settings: Settings, control: FlowControl, logs: list[Path], speed: str) -> Source:
+def log_source(settings: Settings, control: FlowControl, logs: list[Path], speed: str, known: frozenset[str]) -> Source:
     """Log files, a part each."""
 
     def open_part(part: str, position: Any) -> Reader:
-        index = int(part.split("/")[1])
-        reader = FileReader(logs[index], position, settings.worker.batch_records_max, partition=index)
+        path = paths[part]
+        reader = FileReader(path, position, settings.worker.batch_records_max, partition=list(paths).index(part))
         return reader if speed == "max" else PacedReader(reader, float(speed))
 
-    parts = [f"log/{index:03d}/{path.name}" for index, path in enumerate(logs)]
+    paths = {f"log:{path.resolve()}": path for path in logs}
     return Source(
-        lambda: parts, open_part, control, settings.worker.linger_ms / 1000, settings.worker.batch_records_max
+        lambda: list(paths),
+        open_part,
+        control,
+        settings.worker.linger_ms / 1000,
+        settings.worker.batch_records_max,
+        known,
     )
 
 
-def kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]]) -> Source:
+def kafka_source(
+    settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]], known: frozenset[str]
+) -> Source:
     """Kafka's topics, a part for each partition; one consumer for all parts of this process."""
     kafka = settings.kafka
     hub = KafkaHub(
@@ -49,22 +56,32 @@ def kafka_source(settings: Settings, control: FlowControl, metrics: Metrics, lag
         lags.append(lambda: gauge.set(float("nan") if (lag := reader.lag()) is None else lag))
         return reader
 
-    topics = (*kafka.clicks, *kafka.purchases, *kafka.controls)
+    roles = {"clicks": kafka.clicks, "purchases": kafka.purchases, "controls": kafka.controls}
+    topics = tuple(dict.fromkeys(topic for role in roles.values() for topic in role))
+    if not topics:
+        raise ConfigurationError("kafka: clicks, purchases and controls are all empty; name a topic to read")
+    metrics.streams.update({topic: role for role, named in roles.items() for topic in named})
     return Source(
         lambda: [f"{topic}/{number}" for topic, number in hub.partitions(topics)],
         open_part,
         control,
         settings.worker.linger_ms / 1000,
         settings.worker.batch_records_max,
+        known,
     )
 
 
-def generated_source(settings: Settings, control: FlowControl, plan: ShopPlan) -> Source:
+def generated_source(settings: Settings, control: FlowControl, plan: ShopPlan, known: frozenset[str]) -> Source:
     """The made-up log of a plan: one part."""
 
     def open_part(part: str, position: Any) -> Reader:
         return GeneratedReader(plan, position, settings.worker.batch_records_max)
 
     return Source(
-        lambda: ["generated/0"], open_part, control, settings.worker.linger_ms / 1000, settings.worker.batch_records_max
+        lambda: ["generated/0"],
+        open_part,
+        control,
+        settings.worker.linger_ms / 1000,
+        settings.worker.batch_records_max,
+        known,
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from bytewax.recovery import init_db_dir
 
 from flows.settings import ConfigurationError, Settings
@@ -23,3 +26,18 @@ def prepare_state(settings: Settings) -> Store:
             f"state.directory: {s.directory} cannot be written ({error.strerror}); give --state DIR"
         ) from error
     return store
+
+
+def known_parts(store: Store) -> frozenset[str]:
+    """The parts of the input that the engine's recovery store has a position of."""
+    found: set[str] = set()
+    for path in sorted(store.recovery.glob("*.sqlite3")):
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as database:
+                query = "SELECT DISTINCT state_key FROM snaps WHERE step_id = 'coterie.read'"
+                found.update(key for (key,) in database.execute(query))
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{path}: the engine's recovery store cannot be read ({error}); give --state another"
+            ) from None
+    return frozenset(found)

@@ -28,6 +28,7 @@ from flows.logs import configure_logs
 from flows.report import write_figures
 from flows.settings import ConfigurationError, Settings
 from flows.sources import generated_source, kafka_source, log_source
+from flows.state_directory import known_parts
 from flows.steps import Process, Steps, learn_settings
 from flows.supervisor import CONFIGURATION_EXIT, Launch
 from operators.generate import ShopPlan
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(cause, _TOLD):
             raise
         log.error(str(cause), step="worker")
-        return 1
+        return CONFIGURATION_EXIT if isinstance(cause, RedisRefused) else 1
 
 
 def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: FlowControl) -> int:
@@ -83,12 +84,13 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
     names.shared = len(launch.addresses) > 1
     steps = Steps(settings, Process(told.process, store, names, metrics, control))
     lags: list[Callable[[], None]] = []
+    known = known_parts(store)
     if told.plan:
-        source = generated_source(settings, control, msgspec.json.decode(told.plan, type=ShopPlan))
+        source = generated_source(settings, control, msgspec.json.decode(told.plan, type=ShopPlan), known)
     elif told.log:
-        source = log_source(settings, control, told.log, told.speed)
+        source = log_source(settings, control, told.log, told.speed, known)
     else:
-        source = kafka_source(settings, control, metrics, lags)
+        source = kafka_source(settings, control, metrics, lags, known)
     if settings.metrics.port:
         port = settings.metrics.port + told.process
         try:
@@ -109,7 +111,7 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
     )
     names.close()
     if told.figures:
-        write_figures(told.figures / f"figures-{told.process:03d}.json", metrics, steps, began_at)
+        write_figures(told.figures / f"figures-{told.process:03d}.json", metrics, steps, began_at, control.stopping)
     log.info("worker ended", stopped=control.stopping)
     return 0
 
@@ -137,6 +139,8 @@ def _stop_on_signals(control: FlowControl) -> None:
 
     def stop(_number: int, _frame: Any) -> None:
         control.stopping = True
+        if control.events_read() == 0:  # nothing was read since the start, by anyone: nothing is to be flushed
+            os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -43,6 +43,7 @@ class DeadLetterFile:
     def __init__(self, path: Path, bytes_max: int) -> None:
         self._path = path
         self._bytes_max = bytes_max
+        self._failed = False
         self._file: BufferedWriter | None = None
 
     def write(self, batches: list[DeadLetters]) -> None:
@@ -50,6 +51,14 @@ class DeadLetterFile:
         lines = [encode(letter) for batch in batches for letter in batch.letters]
         if not lines:
             return
+        try:
+            self._append(lines)
+        except OSError as error:
+            if not self._failed:
+                log.error("dead letters cannot be written and are only counted", step="dead_letters", error=str(error))
+            self._failed = True
+
+    def _append(self, lines: list[bytes]) -> None:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "ab")  # noqa: SIM115 - closed in close()

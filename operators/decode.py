@@ -30,7 +30,7 @@ from state.batches import (
 from state.events import Authority, Event
 from state.flow_control import FlowControl
 from state.hashing import hash_text
-from state.metrics import OTHER_STREAM, STREAMS, Metrics, stream_of
+from state.metrics import OTHER_STREAM, STREAMS, Metrics
 from state.names import Names
 
 RAW_BYTES_MAX = 4096
@@ -222,7 +222,7 @@ class Decoder:
         self.undeclared += taken.undeclared
         if taken.undeclared:
             self._ignored.inc(taken.undeclared)
-        accepted, rejected = self._counters[stream_of(batch.source)]
+        accepted, rejected = self._counters[self._metrics.stream_of(batch.source)]
         accepted.inc(len(taken.items))  # the profile step decides on all others
         rejected.inc(len(taken.letters))
         return taken

@@ -30,7 +30,6 @@ from state.names import Names
 from state.redis_keys import Keys, pack
 from state.table import Table
 
-DAY_MS = 86_400_000
 ALWAYS = np.iinfo(np.int64).max
 """The version of an erasure: it is written whatever Redis holds."""
 
@@ -42,7 +41,6 @@ LIST_ROW = np.dtype(
         ("segment", "i4"),  # what was last written
         ("purchase", "f4"),
         ("churn", "f4"),
-        ("expiry_day", "i4"),  # the event day the record's time to live was last renewed
         ("count", "u1"),
     ],
     align=True,
@@ -147,7 +145,7 @@ class Personalize:
             table.extend(max(int(profiles["row"].max()) + 1 - table.size, 0))
         self._judge(scored, table)
         who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
-        expire, recent, recent_n = np.empty(n, np.uint8), np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
+        recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
         by, alive_ts = (
             self._settings.rescored_by,
             scored.profiles.watermark_ts - self._keys.inactivity_ttl_seconds * 1000,
@@ -158,18 +156,16 @@ class Personalize:
             table.rows,
             table.dirty,
             by,
-            DAY_MS,
             alive_ts,
             who,
             list_rows,
-            expire,
             recent,
             recent_n,
         )
         who = who[:n_who]
         lists = self._rank(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
-        batch = self._commands(scored, who, lists, list_rows, expire)
-        keep(profiles, scored.scores, table.rows, table.dirty, DAY_MS, who, list_rows, lists[0], lists[3])
+        batch = self._commands(scored, who, lists, list_rows)
+        keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists[0], lists[3])
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
@@ -200,7 +196,6 @@ class Personalize:
         who: np.ndarray,
         lists: tuple[np.ndarray, ...],
         list_rows: np.ndarray,
-        expire: np.ndarray,
     ) -> WriteBatch:
         profiles, n = scored.profiles.rows, len(who)
         if self._names.shared:
@@ -217,7 +212,6 @@ class Personalize:
                 scored.scores,
                 lists,
                 list_rows,
-                expire,
                 self._texts,
                 self._bounds,
                 directory,

@@ -34,7 +34,7 @@ from state.batches import (
     gather_spans,
 )
 from state.features import DIMENSIONS
-from state.metrics import OTHER_STREAM, STREAMS, Metrics, stream_of
+from state.metrics import OTHER_STREAM, STREAMS, Metrics
 from state.profile_table import ID_CHUNK, ID_ROW, PROFILE_ROW, SHARD_ROW
 from state.shop_clock import utc_offsets
 from state.table import HashIndex, Table
@@ -248,7 +248,7 @@ class Profiles:
         """Count what became of the events, and note when those taken in were read."""
         head = batch.rows["head"] == 1
         fate = np.bincount(status[: len(batch)][head], minlength=5)
-        taken_in, duplicate, rejected = self._outcomes[stream_of(batch.source)]
+        taken_in, duplicate, rejected = self._outcomes[self._metrics.stream_of(batch.source)]
         taken_in.inc(int(fate[kernels.TAKEN] + fate[kernels.LATE]))
         if fate[kernels.DUPLICATE]:
             self._metrics.duplicates.inc(int(fate[kernels.DUPLICATE]))

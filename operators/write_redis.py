@@ -30,7 +30,7 @@ from state.table import HashIndex
 log = structlog.get_logger(__name__)
 
 _BACKOFF_FIRST_SECONDS = 0.05
-_GIVE_UP_SECONDS = 5.0
+_GIVE_UP_SECONDS = 2.0
 _PIPELINE_BYTES = 1 << 20
 _CODE = re.compile(r"[A-Z]{2,} ")
 
@@ -231,7 +231,7 @@ class RedisWriter:
                 self._drop_connection()
                 if self._flow_control.stopping and time.monotonic() - since > _GIVE_UP_SECONDS:
                     raise RedisStopped(f"stopped while redis did not answer: {error}") from error
-                time.sleep(backoff.compute(failures))
+                self._wait(backoff.compute(failures))
 
     def _try(self, data: bytes, count: int) -> list[object]:
         if self._connection is None:
@@ -267,6 +267,12 @@ class RedisWriter:
                 times=self._wrong_keys,
                 remedy="is a key under redis.prefix in other use?",
             )
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, but not on when the worker is asked to stop."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._flow_control.stopping:
+            time.sleep(min(left, 0.1))
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -306,7 +312,7 @@ class _VersionGuard:
         new = [int(i) for i in np.unique(rows, return_index=True)[1] if rows[i] >= before]
         questions = b"".join(pack("HGET", prefix + batch.ids[i], "version") for i in new)
         for i, answer in zip(new, self._ask(questions, len(new)), strict=True):
-            if isinstance(answer, bytes) and int(answer) > int(batch.versions[i]):
+            if isinstance(answer, bytes) and answer.isdigit() and int(answer) > int(batch.versions[i]):
                 self._ahead[int(batch.users[i])] = int(answer)
         keep = np.ones(len(batch.users), bool)
         if self._ahead:

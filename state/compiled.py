@@ -76,6 +76,12 @@ def _forget_old(root: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def is_cached(path: Path) -> bool:
+    """Were the kernels of a file compiled by an earlier start?"""
+    directory = _cache_directory(path.resolve())
+    return directory is not None and any(Path(directory).rglob("*.nbc"))
+
+
 def _compile(function: F, **options: Any) -> F:
     directory = _cache_directory(Path(function.__code__.co_filename).resolve())
     if directory:

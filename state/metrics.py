@@ -29,11 +29,6 @@ STREAMS = ("clicks", "purchases", "controls", "log", "generated")
 OTHER_STREAM = "other"
 
 
-def stream_of(source: str) -> str:
-    """The label of a source: its own name where that is one of STREAMS."""
-    return source if source in STREAMS else OTHER_STREAM
-
-
 def read_samples(metric: Counter | Gauge, label: str = "") -> dict[str, float]:
     """A metric's values by one of its labels, summed over the others ("" for one without labels)."""
     out: dict[str, float] = {}
@@ -120,6 +115,8 @@ class Metrics:
 
     def __init__(self, prefix: str = "coterie_") -> None:
         self.registry = registry = CollectorRegistry()
+        self.streams = {name: name for name in STREAMS}
+        """Which stream a source belongs to: topics are added by their roles."""
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(prefix + name.removesuffix("_total"), text, labels, registry=registry)
@@ -170,6 +167,10 @@ class Metrics:
         self.stability = gauge("segment_stability_ari", "Adjusted Rand index between successive segment models.")
         for unknown_yet in (self.hit_rate, self.mrr, self.propensity_auc, self.silhouette, self.stability):
             unknown_yet.set(float("nan"))
+
+    def stream_of(self, source: str) -> str:
+        """The label of a source."""
+        return self.streams.get(source, OTHER_STREAM)
 
     @contextmanager
     def step(self, name: str, events: int) -> Iterator[None]:

@@ -72,6 +72,8 @@ def open_store(
     described = directory / "store.json"
     new = not described.exists()
     if new:
+        if any(any((directory / part).glob("*")) for part in ("journals", "recovery", "names")):
+            raise StoreError(f"{described}: gone, but the directory holds state; put it back, or give --state another")
         for part in ("journals", "recovery", "names"):
             (directory / part).mkdir(parents=True, exist_ok=True)
         made = _Description(FORMAT, uuid.uuid4().hex, user_shards, item_shards, recovery_partitions)

@@ -227,7 +227,7 @@ def test_every_key_of_a_report_stands_on_the_page(tmp_path: Path) -> None:
     settings = load_settings(flags={"state.directory": str(store.directory)})
     metrics = Metrics()
     steps = Steps(settings, Process(0, store, Names(), metrics, FlowControl(1)))
-    write_figures(tmp_path / "figures.json", metrics, steps, 0.0)
+    write_figures(tmp_path / "figures.json", metrics, steps, 0.0, stopped=False)
     assert set(_names("Report of a replay", "key")) == set(_paths(read_report([tmp_path / "figures.json"])))
 
 

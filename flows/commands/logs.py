@@ -19,8 +19,12 @@ def load_logs(
 
     Raises LoadError, LogError.
     """
-    from operators.load_kafka import Pace, load
+    from operators.load_kafka import Pace, create_topics, load
 
+    kafka = settings.kafka
+    configured = (*kafka.clicks, *kafka.purchases, *kafka.controls)
+    if topic in configured:  # the worker wants to find all of its topics
+        create_topics(kafka.bootstrap, list(dict.fromkeys(configured)), partitions, options=kafka.options)
     pace = Pace(rate, None if speed in (None, "max") else float(speed or 1))
     console = Console(stderr=True, highlight=False)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} events sent"), TimeElapsedColumn())

@@ -58,14 +58,14 @@ def collect_answers(answers, list_rows, items, scores, counts):
 
 
 @kernel
-def choose(profiles, scores, held, dirty, rescored_by, day_ms, alive_ts, who, list_rows, expire, recent, recent_n):
-    """Decide for each shopper of a batch whether to write the record, make a new list, renew the time to live.
+def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows, recent, recent_n):
+    """Decide for each shopper of a batch whether to write the record, and whether to make a new list.
 
     Who did not act is written when a score has moved by more than `rescored_by`, unless their newest event is older
     than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
-    place or -1, `expire` uint8[n]; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
+    place or -1; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
     """
     n_who = n_lists = 0
     for p in range(len(profiles)):
@@ -79,7 +79,6 @@ def choose(profiles, scores, held, dirty, rescored_by, day_ms, alive_ts, who, li
             row.segment = -1
             row.purchase = 0
             row.churn = 0
-            row.expiry_day = 0
             dirty[profile.row] = 1
         list_rows[p] = -1
         if profile.acts > 0 or profile.fresh:
@@ -96,7 +95,6 @@ def choose(profiles, scores, held, dirty, rescored_by, day_ms, alive_ts, who, li
             or abs(churn - row.churn) > rescored_by
         )
         acted = profile.acts > 0 or anew
-        expire[p] = 1 if not acted or profile.event_ts // day_ms > row.expiry_day else 0
         if acted or (moved and profile.event_ts >= alive_ts):
             who[n_who] = p
             n_who += 1
@@ -104,7 +102,7 @@ def choose(profiles, scores, held, dirty, rescored_by, day_ms, alive_ts, who, li
 
 
 @kernel
-def keep(profiles, scores, held, dirty, day_ms, who, list_rows, items, counts):
+def keep(profiles, scores, held, dirty, who, list_rows, items, counts):
     """Note what now stands in Redis of the places `who`; an erased shopper who did not act again stays cleared."""
     for i in range(len(who)):
         p = who[i]
@@ -115,7 +113,6 @@ def keep(profiles, scores, held, dirty, day_ms, who, list_rows, items, counts):
         row.segment = score.segment
         row.purchase = 0.0 if np.isnan(score.purchase) else score.purchase
         row.churn = 0.0 if np.isnan(score.churn) else score.churn
-        row.expiry_day = max(np.int64(row.expiry_day), profile.event_ts // day_ms)
         k = list_rows[p]
         if k >= 0:
             row.count = counts[k]

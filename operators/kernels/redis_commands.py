@@ -178,7 +178,6 @@ def write_records(
     scores,
     lists,
     list_rows,
-    expire,
     texts,
     bounds,
     directory,
@@ -192,7 +191,8 @@ def write_records(
 
     `profiles` PROFILE[m], `ids` uint8, `scores` SCORE[m]; `lists` (items uint64[k, 20], scores float32[k, 20], because
     uint64[k, 20], counts uint8[k]) and `list_rows` int32[m] the list of each place (-1: the list is not written);
-    `expire` uint8[m]: also renew the time to live. `texts`, `bounds` the constants; `directory` the arrays of Names;
+    Every write renews the time to live, so that no record outlives its shopper, even one that Redis had lost.
+    `texts`, `bounds` the constants; `directory` the arrays of Names;
     `popular` the literal of "because" for popular items; `scratch` uint8 for one list.
     Out: bytes, `starts` int64[n + 1], `per_user` int32[n] commands of each. Returns how many shoppers were written:
     less than n when `out` has no room for the next (call again with more).
@@ -218,8 +218,7 @@ def write_records(
             has_purchase = not np.isnan(score.purchase)
             has_churn = not np.isnan(score.churn)
             has_list = list_rows[p] >= 0
-            lasting = profile.fresh != 0 or expire[p] != 0  # what seldom changes is told as often as the time to live
-            fields = 2 + 4 * has_segment + has_purchase + has_churn + has_list + 2 * lasting
+            fields = 4 + 4 * has_segment + has_purchase + has_churn + has_list
             at = put_line(out, at, STAR, 2 + 2 * fields)
             at = put_bulk(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
@@ -240,18 +239,16 @@ def write_records(
                 k = list_rows[p]
                 length = put_list(scratch, 0, items[k], list_scores[k], because[k], counts[k], directory, popular)
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
-            if lasting:
-                at = put_bulk(out, at, texts, bounds[T_RULES], bounds[T_RULES + 1])
-                at = put_bulk(out, at, texts, bounds[T_NO_RULES], bounds[T_NO_RULES + 1])
-                at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
-                at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
+            at = put_bulk(out, at, texts, bounds[T_RULES], bounds[T_RULES + 1])
+            at = put_bulk(out, at, texts, bounds[T_NO_RULES], bounds[T_NO_RULES + 1])
+            at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
+            at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
             commands += 1
-            if expire[p]:
-                at = put_line(out, at, STAR, 3)
-                at = put_bulk(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
-                at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
-                at = put_bulk(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
-                commands += 1
+            at = put_line(out, at, STAR, 3)
+            at = put_bulk(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
+            at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
+            at = put_bulk(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
+            commands += 1
         per_user[i] = commands
         starts[i + 1] = at
     return len(who)

@@ -153,21 +153,23 @@ def test_a_new_shopper_s_record_begins_empty() -> None:
     assert (told["rules"], told["variants"], told["recs"]) == (b"[]", b"{}", b"[]")
     assert "segment" not in told and "churn_risk" not in told
     (out,) = step.process([scored_batch([profile(recent=[i[0]], version=2)])])
-    assert [words[0] for words in written(out)["ann"]] == [b"HSET"]
+    assert [words[0] for words in written(out)["ann"]] == [b"HSET", b"EXPIRE"]
     (out,) = step.process([scored_batch([profile(fresh=1, erased=1, version=1)])])
     assert [words[0] for words in written(out)["ann"]] == [b"DEL", b"HSET", b"EXPIRE"]
     assert out.versions.tolist() == [ALWAYS]
 
 
-def test_the_time_to_live_is_renewed_once_an_event_day() -> None:
-    """At the first write of each day, not at every one; a late event renews nothing."""
-    step, _ = make()
-    renewed = []
-    for day in (0.1, 0.9, 1.0, 1.5, 0.5, 2.5):
-        ts = int((20_000 + day) * DAY_MS)
-        (out,) = step.process([scored_batch([profile(event_ts=ts)])])
-        renewed.append(any(words[0] == b"EXPIRE" for words in written(out)["ann"]))
-    assert renewed == [True, False, True, False, False, True]
+def test_every_write_renews_the_time_to_live_and_no_sweep_brings_the_expired_back() -> None:
+    """Redis may have lost a record meanwhile; who was silent for longer than the time to live stays gone."""
+    step, i = make()
+    step.process([scored_batch([profile(recent=[i[0]])], [SCORED])])
+    moved = (8, 2, 0.9, 0.9, 0.9, 9)
+    for silent_days, commands_found in ((80, [b"HSET", b"EXPIRE"]), (100, None)):
+        swept = scored_batch([profile(recent=[i[0]], acts=0)], [moved])
+        swept.profiles.watermark_ts = int(swept.profiles.rows["event_ts"][0]) + silent_days * DAY_MS
+        (out,) = step.process([swept])
+        assert [words[0] for words in written(out).get("ann", [])] == (commands_found or [])
+        moved = (9, 2, 0.9, 0.1, 0.1, 9)
 
 
 def test_who_has_no_history_is_given_what_is_popular() -> None:

@@ -69,7 +69,6 @@ def shoppers(draw: st.DrawFn) -> dict[str, object]:
         "purchase": draw(CHANCES),
         "churn": draw(CHANCES),
         "model": draw(st.integers(0, 2**31 - 1)),
-        "expire": draw(st.booleans()),
         "list": draw(
             st.one_of(
                 st.none(),
@@ -106,7 +105,6 @@ def test_records_are_the_fields_that_were_meant(
         counts[k] = len(told["list"] or [])
     who = np.array(data.draw(st.permutations(range(len(people)))), np.int32)
     list_rows = np.array([-1 if told["list"] is None else k for k, told in enumerate(people)], np.int32)
-    expire = np.array([told["expire"] for told in people], np.uint8)
     starts, per_user = np.zeros(len(who) + 1, np.int64), np.zeros(len(who), np.int32)
     scratch = np.empty(48 * 1024, np.uint8)
     room = 1 if small else 400_000
@@ -114,7 +112,7 @@ def test_records_are_the_fields_that_were_meant(
     while True:
         out = np.full(room, 35, np.uint8)
         written = kernels.write_records(
-            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, expire, *constants,
+            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, *constants,
             (names.slots, names.hashes, names.starts, names.arena), np.frombuffer(b'"popular"', np.uint8), scratch, out,
             starts, per_user,
         )  # fmt: skip
@@ -137,8 +135,7 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
     if told["erased"] and not told["acts"]:
         assert not found
         return
-    if told["expire"]:
-        assert found.pop() == [b"EXPIRE", key, b"7"]
+    assert found.pop() == [b"EXPIRE", key, b"7"]
     ((at, fields),) = map(hset, found)
     assert at == key
     assert fields.pop("event_ts") == str(told["event_ts"]).encode()
@@ -159,8 +156,7 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
             assert abs(score - float(np.float32(score_told))) <= 0.000051 + 1e-7 * abs(score_told)
             known = because_told is not None and because_told < 8
             assert because == (texts[because_told] if known else "popular")
-    if told["fresh"] or told["expire"]:
-        assert (fields.pop("rules"), fields.pop("variants")) == (b"[]", b"{}")
+    assert (fields.pop("rules"), fields.pop("variants")) == (b"[]", b"{}")
     assert not fields
 
 

@@ -267,3 +267,13 @@ def test_real_invoices_are_all_accounted_for(tmp_path: Path, redis_url: str, dat
     for customer, record in found.items():
         assert Decimal(str(record["spend_total"])) == money[customer]
         assert record["items_bought_total"] == pieces[customer]
+
+
+def test_a_log_that_is_left_out_keeps_its_place(tmp_path: Path, redis_url: str, shop_log: Path) -> None:
+    """A state goes on with other logs than before, and with the first one again, where it was left."""
+    first, second = halves(shop_log, tmp_path)
+    lines = [path.read_bytes().count(b"\n") for path in (first, second)]
+    reports = [tools.replay(tmp_path, redis_url, *logs)[1] for logs in ((first,), (second,), (first, second))]
+    assert [report["events"] for report in reports] == [*lines, 0]
+    assert reports[1]["users"] == reports[2]["users"] > reports[0]["users"] > 0
+    assert not any(report["stopped"] for report in reports)

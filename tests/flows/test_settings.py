@@ -220,3 +220,12 @@ def test_every_number_has_bounds() -> None:
         for name, field in getattr(table.annotation, "model_fields", {}).items():
             if field.annotation in (int, float):
                 assert any(hasattr(bound, "le") for bound in field.metadata), f"{section}.{name} has no upper bound"
+
+
+@pytest.mark.parametrize("url", ["redis://h:abc/0", "redis://h:0/0", "redis://h:6379/zz", "redis://h:70000/0"])
+def test_an_address_of_redis_without_a_port_or_a_number_is_refused(url: str) -> None:
+    """Where it is read, not where it would first be used."""
+    with pytest.raises(
+        ConfigurationError, match=r"--redis: .* has no port from 1 to 65535, or no number of a database"
+    ):
+        load_settings(flags={"redis.url": url})

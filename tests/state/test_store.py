@@ -64,3 +64,14 @@ def test_an_interrupted_making_is_done_again(tmp_path: Path) -> None:
     store, new = open_store(tmp_path, 4, 8, 2)
     assert new and json.loads((tmp_path / "store.json").read_bytes())["state_id"] == store.state_id
     assert not (tmp_path / "store.json.draft").exists()
+
+
+def test_a_lost_description_is_not_made_anew_over_state(tmp_path: Path) -> None:
+    """Other numbers of shards over old journals would scatter the shoppers: refused, with the way out."""
+    open_store(tmp_path, 4, 4, 1)
+    (tmp_path / "journals" / "profiles-000.000001").write_bytes(b"")
+    (tmp_path / "store.json").unlink()
+    with pytest.raises(
+        StoreError, match=r"store.json: gone, but the directory holds state; put it back, or give --state"
+    ):
+        open_store(tmp_path, 2, 4, 1)

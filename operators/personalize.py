@@ -57,7 +57,7 @@ class PersonalizeSettings:
 
     leave_out: int = LEAVE_OUT_CURRENT
     rescored_by: float = 0.02
-    transitions_max: int = 1_000_000
+    transitions_max: int = 100_000
 
 
 _KIND_NAMES = tuple(kind.encode() for kind in TRANSITION_KINDS)

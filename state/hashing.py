@@ -10,7 +10,6 @@ import numpy as np
 
 from state.compiled import kernel
 
-NONE = np.uint64(0)
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
 

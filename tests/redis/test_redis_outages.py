@@ -65,12 +65,8 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    try:
-        servers.redis_binary()
-    except servers.Unavailable as error:
-        pytest.skip(str(error))
-    one = Server(tmp_path)
+def server(redis_server: str, tmp_path: Path) -> Iterator[Server]:
+    one = Server(tmp_path)  # beside the shared one, which has made sure that there is a Redis at all
     one.start()
     yield one
     one.kill()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from operators.convert.completejourney import convert_completejourney
 from operators.convert.online_retail import convert_online_retail
 from operators.convert.output import Accounting, ConvertError, Output, WrongHeaderError
 from operators.convert.sessions import convert_sessions
@@ -19,6 +20,7 @@ from operators.read_files import LogError, open_to_write
 __all__ = ["FORMATS", "Accounting", "ConvertError", "Output", "convert"]
 
 FORMATS: dict[str, Callable[[Path, Output], None]] = {
+    "completejourney": convert_completejourney,
     "online-retail": convert_online_retail,
     "sessions": convert_sessions,
     "taobao": convert_taobao,

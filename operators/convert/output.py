@@ -36,7 +36,7 @@ class Accounting:
 
     `classes` counts lines by class, in the order in which the classes are tried, also those that no line was in;
     `lines` is their sum; `events` how many events were written; `out_of_order` how many of these are older than one
-    before them.
+    before them; `notes` what a person should know beside this, a sentence each.
     """
 
     format: str
@@ -45,13 +45,14 @@ class Accounting:
     events: int
     classes: dict[str, int]
     out_of_order: int
+    notes: tuple[str, ...] = ()
 
     def table(self) -> str:
         """The account for a person, a line of text per class."""
         rows = [*self.classes.items(), ("lines", self.lines), ("events written", self.events)]
         if self.out_of_order:
             rows.append(("of these older than one before", self.out_of_order))
-        return "\n".join(f"{name:<32}{count:>12,}" for name, count in rows)
+        return "\n".join([*(f"{name:<32}{count:>12,}" for name, count in rows), *self.notes])
 
 
 class Output:
@@ -69,11 +70,16 @@ class Output:
         self._waiting: list[bytes] = []
         self._events = self._out_of_order = 0
         self._newest_ms = -(1 << 63)
+        self._notes: list[str] = []
         self.classes: dict[str, int] = {}
 
     def declare(self, *classes: str) -> None:
         """Name the classes that lines can be in, in the order in which they are tried."""
         self.classes.update(dict.fromkeys(classes, 0))
+
+    def note(self, text: str) -> None:
+        """Have a sentence stand under the account."""
+        self._notes.append(text)
 
     def event(self, event: dict[str, Any]) -> None:
         """Write an event."""
@@ -98,7 +104,8 @@ class Output:
         """Write what waits, and give the account."""
         self._flush()
         lines = sum(self.classes.values())
-        return Accounting(self._format, self._source, lines, self._events, dict(self.classes), self._out_of_order)
+        counts = (lines, self._events, dict(self.classes), self._out_of_order)
+        return Accounting(self._format, self._source, *counts, tuple(self._notes))
 
     def _flush(self) -> None:
         if self._waiting:

@@ -308,7 +308,12 @@ def test_a_wrong_header_says_what_was_found_and_what_expected(tmp_path: Path, na
     source.write_text("when,who,what\n1,2,3\n")
     with pytest.raises(ConvertError) as failure:
         convert(name, source, out)
-    for part in (str(source), '"when,who,what"', "expected", "formats are online-retail, sessions, taobao"):
+    for part in (
+        str(source),
+        '"when,who,what"',
+        "expected",
+        "formats are completejourney, online-retail, sessions, taobao",
+    ):
         assert part in str(failure.value)
     assert not out.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.csv"]
@@ -325,7 +330,9 @@ def test_an_empty_file_is_a_wrong_header(tmp_path: Path, name: str) -> None:
 
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
     """What there is stands in the error."""
-    with pytest.raises(ConvertError, match='no format "ebay"; formats are online-retail, sessions, taobao'):
+    with pytest.raises(
+        ConvertError, match='no format "ebay"; formats are completejourney, online-retail, sessions, taobao'
+    ):
         convert("ebay", tmp_path / "x", tmp_path / "y")
 
 

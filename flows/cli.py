@@ -228,10 +228,10 @@ def segments(config: Path | None, as_json: bool, **flags: Any) -> int:
 @_options("json")
 def features(config: Path | None, as_json: bool) -> int:
     """Show the catalogue of features."""
-    _settings(config)
+    settings = _settings(config)
     from flows.commands.records import show_features
 
-    show_features(as_json)
+    show_features(settings, as_json)
     return EXIT_OK
 
 

@@ -74,7 +74,7 @@ def _shopper(settings: Settings, client: redis.Redis, user: str) -> Panel:
     keys = Keys(settings.redis.prefix)
     record = read_record(client, keys.user(user))
     card = read_card(client, keys, str(record.get("segment")))
-    features = features_of(settings.state.directory, user) or {}
+    features = features_of(settings, user) or {}
     truth = personas(PLAN)[int(user.removeprefix("u"))]
     grid = Table.grid(padding=(0, 1))
     grid.add_row("segment", f"[bold]{record.get('segment')}[/] {card.get('name', '')}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import numpy as np
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
@@ -15,6 +16,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from state.batches import RawBatch
 from state.flow_control import FlowControl
+from state.input_parts import InputParts
 from state.journal import Journal, Marker
 from state.metrics import Metrics
 from state.table import Table
@@ -24,12 +26,21 @@ log = structlog.get_logger(__name__)
 _IDLE_LINGERS_MAX = 5
 """A part that has nothing for long looks less often: once in so many lingers."""
 
+IDLE_SECONDS = 1.0
+"""A part at its end for so long is idle; it says so as often, and a shorter pause of its reading does not count."""
+
 
 class Reader(Protocol):
-    """Where records come from: one topic's partition, one file."""
+    """Where records come from: one topic's partition, one file.
+
+    When `read` has given nothing, `exhausted` says that the end is reached for good, `caught_up` that it is for now:
+    that nothing more is there, not merely that it is not here or not due yet.
+    """
 
     @property
     def exhausted(self) -> bool: ...
+    @property
+    def caught_up(self) -> bool: ...
     def read(self) -> RawBatch | None: ...
     def position(self) -> Any: ...
     def close(self) -> None: ...
@@ -77,39 +88,99 @@ class SnapshotClock:
             self._burst_seconds = 0.0
 
 
+class _Idleness:
+    """How long a part has been at its end for now, by a monotonic clock, and when that is to be told.
+
+    Whether a part is at its end may be unknown: there is no room to read it, or its broker is out of reach. When that
+    lasts, its idleness is over without a record, and what was told of it is to be taken back.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._since: float | None = None
+        self._seen = 0.0
+        self._told: float | None = None
+
+    def at_end(self) -> int:
+        """It is at its end: for so many ms by now, if that is to be told; else 0."""
+        now = self._seen = self._monotonic()
+        if self._since is None:
+            self._since = now
+        if now - self._since < IDLE_SECONDS or (self._told is not None and now - self._told < IDLE_SECONDS):
+            return 0
+        self._told = now
+        return int((now - self._since) * 1000)
+
+    def unknown(self) -> bool:
+        """It may or may not be at its end. Is what was told to be taken back?"""
+        if self._since is None or self._monotonic() - self._seen < IDLE_SECONDS:
+            return False
+        was_told = self._told is not None
+        self.over()
+        return was_told
+
+    def over(self) -> None:
+        """Records came."""
+        self._since = self._told = None
+
+
 class _Part(StatefulSourcePartition[RawBatch, Any]):
     """One reader. It never blocks: with little to read, or too much under way, it asks to be woken a little later.
 
     Small batches cost as much as large ones, so after one that was not full all parts wait for the next multiple of the
-    linger: by then there is more to read, and they wake together.
+    linger: by then there is more to read, and they wake together. Batches without records tell how far a part is that
+    has none: once it has been at its end for IDLE_SECONDS, at most once in IDLE_SECONDS; when that is no longer known;
+    and at its end for good. A part without a name tells nothing.
     """
 
-    def __init__(self, reader: Reader, control: FlowControl, linger_seconds: float, batch_records_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        reader: Reader,
+        control: FlowControl,
+        linger_seconds: float,
+        batch_records_max: int,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._name = name
         self._reader = reader
         self._control = control
         self._linger = max(linger_seconds, 0.0005)
         self._full = batch_records_max // 2
-        self._idle = 0
+        self._clock = clock
+        self._waits = 0
+        self._idleness = _Idleness(monotonic)
+        self._ended = False
         self._awake: datetime | None = None
 
     def next_batch(self) -> Iterable[RawBatch]:
         self._awake = None
-        if self._control.stopping:
+        if self._control.stopping or self._ended:
             raise StopIteration
-        batch = None
+        batch, caught_up = None, False
         if self._control.has_room():
             with told("read"):
                 batch = self._reader.read()
-            if batch is None and self._reader.exhausted:
+                self._ended = batch is None and self._reader.exhausted
+                caught_up = batch is None and self._reader.caught_up
+        if self._ended:
+            if not self._name:
                 raise StopIteration
-        self._idle = 0 if batch is not None else min(self._idle + 1, _IDLE_LINGERS_MAX)
+            return [self._news(ended=True)]
+        self._waits = 0 if batch is not None else min(self._waits + 1, _IDLE_LINGERS_MAX)
         if batch is None or len(batch) < self._full:
-            wait = self._linger * max(self._idle, 1)
-            self._awake = datetime.fromtimestamp((time.time() // wait + 1) * wait, UTC)
-        if batch is None:
-            return []
-        self._control.read(len(batch))
-        return [batch]
+            wait = self._linger * max(self._waits, 1)
+            self._awake = datetime.fromtimestamp((self._clock() // wait + 1) * wait, UTC)
+        if batch is not None:
+            self._idleness.over()
+            self._control.read(len(batch))
+            batch.part = self._name
+            return [batch]
+        if caught_up:
+            idle_ms = self._idleness.at_end()
+            return [self._news(idle_ms)] if idle_ms else []
+        return [self._news()] if self._idleness.unknown() else []
 
     def next_awake(self) -> datetime | None:
         return self._awake
@@ -120,11 +191,17 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
     def close(self) -> None:
         self._reader.close()
 
+    def _news(self, idle_ms: int = 0, ended: bool = False) -> RawBatch:
+        """A batch without records."""
+        none = np.empty(0, np.int64)
+        return RawBatch(np.empty(0, np.uint8), none, none, none, "", 0, self._clock(), self._name, idle_ms, ended)
+
 
 class _Retired:
     """A part that a snapshot knows and that is no longer read, a topic left out say: it keeps its position."""
 
     exhausted = True
+    caught_up = False
 
     def __init__(self, position: Any) -> None:
         self._position = position
@@ -142,7 +219,9 @@ class _Retired:
 class Source(FixedPartitionedSource[RawBatch, Any]):
     """All parts of the input: `open_part(name, position)` gives the reader of a part.
 
-    `known` are the parts that the state has a position of: the engine wants each of them listed, read or not.
+    `known` are the parts that the state has a position of: the engine wants each of them listed, read or not. It asks
+    for the list in every process, so `inputs` is told the parts that are read wherever they are read. `clock` gives
+    epoch seconds, `monotonic` seconds that are not set back.
     """
 
     def __init__(
@@ -153,6 +232,9 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         linger_seconds: float,
         batch_records_max: int,
         known: frozenset[str] = frozenset(),
+        inputs: InputParts | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._known = known
         self._listed: frozenset[str] = frozenset()
@@ -161,10 +243,14 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         self._control = control
         self._linger_seconds = linger_seconds
         self._batch_records_max = batch_records_max
+        self._inputs = InputParts() if inputs is None else inputs
+        self._clock = clock
+        self._monotonic = monotonic
 
     def list_parts(self) -> list[str]:
         with told("read"):
             self._listed = frozenset(self._parts())
+        self._inputs.tell(self._listed)
         retired = sorted(self._known - self._listed)
         if retired:
             log.warning("parts of the state are no longer read; their positions are kept", step="read", parts=retired)
@@ -174,7 +260,19 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         with told("read"):
             retired = for_part not in self._listed
             reader: Reader = _Retired(resume_state) if retired else self._open(for_part, resume_state)
-        return _Part(reader, self._control, self._linger_seconds, self._batch_records_max)
+        return _Part(
+            "" if retired else for_part,
+            reader,
+            self._control,
+            self._linger_seconds,
+            self._batch_records_max,
+            self._clock,
+            self._monotonic,
+        )
+
+
+def _nothing() -> None:
+    """What a step without more to bring to the disk does before a snapshot."""
 
 
 class TableLogic(StatefulBatchLogic[Any, Any, Any]):
@@ -215,6 +313,7 @@ class TableLogic(StatefulBatchLogic[Any, Any, Any]):
         assert self._journal is not None and self._step is not None
         start = time.perf_counter()
         with told(self._host.name, self._shard):
+            getattr(self._step, "before_snapshot", _nothing)()
             marker = self._journal.save(self._step.tables)
             extra: bytes = getattr(self._step, "extra_state", bytes)()
         self._host.snapshots.add(time.perf_counter() - start)

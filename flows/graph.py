@@ -17,6 +17,7 @@ from state.batches import (
     DeadLetters,
     EventBatch,
     ProfileBatch,
+    Pulse,
     ScoredBatch,
     SegmentCounts,
     ShardPopularity,
@@ -37,10 +38,10 @@ def build(source: Source, steps: Steps) -> Dataflow:
 
     decoded = op.flat_map_batch("decode", raw, logged("decode", steps.decode))
     good = op.branch("is_event", decoded, lambda item: not isinstance(item, DeadLetters))
-    # (user key, EventBatch) | (item key, VisitBatch); beside them DeadLetters
+    # (user key, EventBatch | Pulse) | (item key, VisitBatch); beside them DeadLetters
 
-    told = op.branch("is_act", good.trues, lambda item: isinstance(item[1], EventBatch))
-    # (user key, EventBatch); beside them (item key, VisitBatch), facts of `item` events
+    told = op.branch("is_act", good.trues, lambda item: isinstance(item[1], EventBatch | Pulse))
+    # (user key, EventBatch | Pulse); beside them (item key, VisitBatch), facts of `item` events
 
     profiled = op.stateful_batch("profiles", told.trues, steps.profiles)
     known = op.branch("is_profile", profiled, lambda item: isinstance(item[1], ProfileBatch))

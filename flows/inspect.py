@@ -1,56 +1,67 @@
-"""Looking into a state directory from outside: a shopper's features, and whole tables for comparing two runs."""
+"""Looking into a state directory from outside: a shopper's features, and all of them for comparing two runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from operators.profile_features import features
+from flows.settings import Settings, load_settings
+from flows.steps import profile_settings
+from operators.profile_features import Value, features
+from operators.profile_store import ProfileStore
+from state.cold_store import read_cold
 from state.hashing import hash_text
 from state.journal import newest_journal, read_journal
 from state.names import Names
-from state.profile_table import ID_CHUNK, ID_ROW, PROFILE_ROW
 from state.store import Store, read_store
-from state.table import Table
 
 
-def profile_tables(store: Store, shard: int) -> tuple[np.ndarray, list[bytes]]:
-    """The profiles of a user shard as of its newest snapshot: (PROFILE_ROW rows in use, the shoppers' ids)."""
-    tables = {"profiles": Table(PROFILE_ROW), "ids": Table(ID_ROW)}
-    newest = newest_journal(store.journals, f"profiles-{shard:03d}")
-    if newest is None:
-        return tables["profiles"].rows[:0], []
-    read_journal(*newest, tables)
-    rows = tables["profiles"].rows[: tables["profiles"].size]
-    rows = rows[rows["hash"] != 0]
-    flat = tables["ids"].rows.view(np.uint8).tobytes()
-    spans = zip((rows["id_chunk"] * ID_CHUNK).tolist(), rows["id_len"].tolist(), strict=True)
-    return rows, [flat[at : at + length] for at, length in spans]
+def profiles_of(store: Store, shard: int) -> ProfileStore:
+    """The profiles of a user shard as of its newest snapshot, those in the cold tier among them."""
+    name = f"profiles-{shard:03d}"
+    profiles = ProfileStore(users_max=2**31 - 1)
+    newest = newest_journal(store.journals, name)
+    if newest is not None:
+        read_journal(*newest, profiles.tables)
+        profiles.restored()
+        profiles.adopt(*read_cold(store.cold, name))
+    return profiles
 
 
-def features_of(state_directory: Path, user_id: str) -> dict[str, float | int | str | None] | None:
+def features_of(settings: Settings, user_id: str) -> dict[str, Value] | None:
     """A shopper's features as of their newest event, from the newest snapshot; None where they are not known."""
-    store = read_store(state_directory)
+    store = read_store(settings.state.directory)
     if store is None:
         return None
-    rows, ids = profile_tables(store, hash_text(user_id) % store.user_shards)
-    try:
-        place = ids.index(user_id.encode())
-    except ValueError:
-        return None
-    return features(rows[place], Names.reading(store.names))
+    profiles = profiles_of(store, hash_text(user_id) % store.user_shards)
+    for row, found in _shoppers(profiles):
+        if found == user_id.encode():
+            of_profiles = profile_settings(settings, store.user_shards, store.item_shards)
+            return features(profiles.tables, row, Names.reading(store.names), of_profiles)
+    return None
 
 
-def all_features(state_directory: Path, as_of_ms: int | None = None) -> dict[str, dict[str, float | int | str | None]]:
+def all_features(
+    state_directory: Path, as_of_ms: int | None = None, settings: Settings | None = None
+) -> dict[str, dict[str, Value]]:
     """Every shopper's features by id: what two runs are compared by."""
     store = read_store(state_directory)
     if store is None:
         return {}
     names = Names.reading(store.names)
+    of_profiles = profile_settings(settings or load_settings(), store.user_shards, store.item_shards)
     out = {}
     for shard in range(store.user_shards):
-        rows, ids = profile_tables(store, shard)
-        for row, user_id in zip(rows, ids, strict=True):
-            out[user_id.decode()] = features(row, names, as_of_ms)
+        profiles = profiles_of(store, shard)
+        for row, user_id in _shoppers(profiles):
+            out[user_id.decode()] = features(profiles.tables, row, names, of_profiles, as_of_ms)
     return out
+
+
+def _shoppers(profiles: ProfileStore) -> Iterator[tuple[int, bytes]]:
+    """Row and id of every shopper."""
+    rows = profiles.profiles.rows[: profiles.profiles.size]
+    for row in np.flatnonzero(rows["hash"]).tolist():
+        yield row, profiles.id_of(row)

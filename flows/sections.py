@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from state.batches import CONTEXT_NAMES_MAX
+
 
 def _refuse(text: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{text}", {"text": text})
@@ -52,6 +54,12 @@ def _clusterer(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         raise _refuse('is not a class such as "river.cluster.KMeans"')
     return name
+
+
+def _context_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) > CONTEXT_NAMES_MAX:
+        raise _refuse(f"holds {len(set(names))} names; at most {CONTEXT_NAMES_MAX} can be declared, leave some out")
+    return names
 
 
 Topics = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")], ...], Field(max_length=64)]
@@ -148,9 +156,20 @@ class Events(Section):
     custom_names: Words = Field(
         (), description='Names of custom events, such as "review" or "share"; another name is a dead letter.'
     )
-    context_names: Words = Field(
-        (), description='Names an event\'s context may hold, such as "campaign"; others are ignored and counted.'
+    context_names: Annotated[Words, AfterValidator(_context_names)] = Field(
+        (),
+        description=f'Up to {CONTEXT_NAMES_MAX} names of contexts, such as "campaign"; others are ignored and counted.',
     )
+
+    @field_validator("custom_names")
+    @classmethod
+    def _features_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        both = sorted(name for name in names if f"{name}_value" in names)
+        if both:
+            raise _refuse(
+                f'holds "{both[0]}" and "{both[0]}_value", whose features would have the same names; rename one'
+            )
+        return names
 
 
 class Shop(Section):
@@ -160,6 +179,40 @@ class Shop(Section):
         "UTC", description="Whose hours of the day the hour features count."
     )
     session_gap_minutes: float = Field(30.0, ge=1, le=1440, description="A session ends when nothing came for so long.")
+    lateness_minutes: float = Field(
+        10.0,
+        validate_default=True,
+        ge=0,
+        le=1440,
+        description="Events may lag the newest by so much (at most the session gap) and change no result.",
+    )
+    cart_abandoned_minutes: float = Field(
+        60.0,
+        validate_default=True,
+        ge=1,
+        le=43_200,
+        description="A cart is abandoned so long after its last act without an order.",
+    )
+    browsed_depth_min: int = Field(
+        3, ge=1, le=10_000, description="So many views and clicks without an order are browsing without buying."
+    )
+    lapsed_days: float = Field(30.0, ge=1, le=3650, description="A shopper without an act for so long has lapsed.")
+
+    @field_validator("cart_abandoned_minutes")
+    @classmethod
+    def _not_before_the_lateness(cls, minutes: float, info: ValidationInfo) -> float:
+        lateness = info.data.get("lateness_minutes")
+        if lateness is not None and minutes < lateness:
+            raise _refuse(f"is less than lateness_minutes ({lateness:g}); raise it, or lower the lateness")
+        return minutes
+
+    @field_validator("lateness_minutes")
+    @classmethod
+    def _within_the_gap(cls, minutes: float, info: ValidationInfo) -> float:
+        gap = info.data.get("session_gap_minutes")
+        if gap is not None and minutes > gap:
+            raise _refuse(f"is more than session_gap_minutes ({gap:g}); lower it, or raise the gap")
+        return minutes
 
 
 class Learn(Section):
@@ -223,6 +276,24 @@ class Worker(Section):
     )
     items_max: int = Field(
         1_000_000, ge=1, le=1_000_000_000, description="Items kept; past it new ones are left out and counted."
+    )
+    profile_memory_mb: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="Memory of the profiles in a process; past it the least recently seen go to disk. 0: no bound.",
+    )
+    values_max: int = Field(
+        1_000_000,
+        ge=16,
+        le=1_000_000_000,
+        description="Categories, brands and the like kept; past it new ones are left out and counted.",
+    )
+    catalogue_items_max: int = Field(
+        100_000,
+        ge=1,
+        le=100_000_000,
+        description="Items whose facts fill in what acts do not tell, kept by every shard; past it left out, counted.",
     )
     names_max: int = Field(
         20_000_000, ge=1, le=1_000_000_000, description="Texts of ids kept; past it new ones are left out and counted."

@@ -1,4 +1,7 @@
-"""Where a worker's events come from: Kafka's topics, log files or the built-in generator, as the engine's source."""
+"""Where a worker's events come from: Kafka's topics, log files or the built-in generator, as the engine's source.
+
+Each takes the parts that the state knows (`known`) and whom to tell of those that are read (`inputs`).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,18 @@ from operators.read_files import FileReader, PacedReader
 from operators.read_generated import GeneratedReader
 from operators.read_kafka import KafkaHub, KafkaReader
 from state.flow_control import FlowControl
+from state.input_parts import InputParts
 from state.metrics import Metrics
 
 
-def log_source(settings: Settings, control: FlowControl, logs: list[Path], speed: str, known: frozenset[str]) -> Source:
+def log_source(
+    settings: Settings,
+    control: FlowControl,
+    logs: list[Path],
+    speed: str,
+    known: frozenset[str],
+    inputs: InputParts,
+) -> Source:
     """Log files, a part each."""
 
     def open_part(part: str, position: Any) -> Reader:
@@ -32,11 +43,17 @@ def log_source(settings: Settings, control: FlowControl, logs: list[Path], speed
         settings.worker.linger_ms / 1000,
         settings.worker.batch_records_max,
         known,
+        inputs,
     )
 
 
 def kafka_source(
-    settings: Settings, control: FlowControl, metrics: Metrics, lags: list[Callable[[], None]], known: frozenset[str]
+    settings: Settings,
+    control: FlowControl,
+    metrics: Metrics,
+    lags: list[Callable[[], None]],
+    known: frozenset[str],
+    inputs: InputParts,
 ) -> Source:
     """Kafka's topics, a part for each partition; one consumer for all parts of this process."""
     kafka = settings.kafka
@@ -68,10 +85,13 @@ def kafka_source(
         settings.worker.linger_ms / 1000,
         settings.worker.batch_records_max,
         known,
+        inputs,
     )
 
 
-def generated_source(settings: Settings, control: FlowControl, plan: ShopPlan, known: frozenset[str]) -> Source:
+def generated_source(
+    settings: Settings, control: FlowControl, plan: ShopPlan, known: frozenset[str], inputs: InputParts
+) -> Source:
     """The made-up log of a plan: one part."""
 
     def open_part(part: str, position: Any) -> Reader:
@@ -84,4 +104,5 @@ def generated_source(settings: Settings, control: FlowControl, plan: ShopPlan, k
         settings.worker.linger_ms / 1000,
         settings.worker.batch_records_max,
         known,
+        inputs,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,25 @@ from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
 from operators.learn import Learner, LearnSettings
 from operators.personalize import Personalize, PersonalizeSettings
-from operators.profiles import DAY_MS, HOUR_MS, Profiles, ProfileSettings
+from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
+from operators.profiles import Profiles
 from operators.score import Score
 from operators.visits import SplitVisits
 from operators.write_redis import RedisSettings, RedisWriter
+from state.cold_store import ColdStore
 from state.flow_control import FlowControl
+from state.input_parts import InputParts
 from state.journal import Journal
 from state.metrics import Metrics
 from state.names import Names
+from state.profile_table import TABLES
 from state.redis_keys import Keys
 from state.store import Store
 
 
 @dataclass(slots=True)
 class Process:
-    """What the steps of one process share: its number, where its state is, its counters, its clock."""
+    """What the steps of one process share: its number, where its state is, its counters, its clock, what is read."""
 
     number: int
     store: Store
@@ -39,6 +43,7 @@ class Process:
     metrics: Metrics
     control: FlowControl
     clock: Callable[[], float] = time.time
+    parts: InputParts = field(default_factory=InputParts)
 
 
 class Steps:
@@ -61,16 +66,26 @@ class Steps:
         of_profiles = profile_settings(settings, self.user_shards, self.item_shards)
         self.profiles = self._host(
             "profiles",
-            lambda s: Profiles(s, of_profiles, metrics, lambda: control.stopping),
-            lambda b: int(b.rows["user"][0] % self.user_shards),
+            lambda s: Profiles(
+                s,
+                of_profiles,
+                metrics,
+                lambda: control.stopping,
+                self._cold("profiles", s),
+                lambda: process.parts.listed,
+            ),
+            lambda b: b.shard,
             len,
         )
         of_covisit = covisit_settings(settings, self.item_shards)
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
-        self.score = self._host("score", lambda s: Score(s, metrics), _user_shard, _rows)
+        self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max)
         self.personalize = self._host(
-            "personalize", lambda s: Personalize(s, of_lists, metrics, names, keys), _user_shard, _rows
+            "personalize",
+            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s)),
+            _user_shard,
+            _rows,
         )
         of_learn = learn_settings(settings)
         self.learn = _LearnHost(of_learn, metrics, self._snapshots)
@@ -104,12 +119,17 @@ class Steps:
             metrics.state_bytes.labels(host.name).set(sum(t.nbytes for step, _ in live for t in step.tables.values()))
             journal_bytes += sum(journal.nbytes for _, journal in live)
         metrics.journal_bytes.set(journal_bytes)
+        profiles = [step.store for step, _ in list(self.profiles.live.values())]
+        for name in TABLES:
+            metrics.state_bytes.labels(f"profiles.{name}").set(sum(store.tables[name].nbytes for store in profiles))
+        metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
+        metrics.cold_users.set(sum(store.cold.size for store in profiles))
         self._writer.observe()
         names = self._process.names
         metrics.state_bytes.labels("names").set(names.nbytes)
         metrics.ignored.labels("names").inc(names.refused - self._names_refused)
         self._names_refused = names.refused
-        metrics.state_users.set(sum(step.users for step, _ in list(self.profiles.live.values())))
+        metrics.state_users.set(sum(store.users for store in profiles))
         metrics.state_items.set(sum(step.items.size for step, _ in list(self.covisit.live.values())))
         cases, hits, ranks = self.judged()
         if cases:
@@ -130,6 +150,11 @@ class Steps:
     def _journal(self, name: str) -> Journal:
         store = self._process.store
         return Journal(store.journals, name, sync=store.sync, before_save=self._process.names.flush)
+
+    def _cold(self, step: str, shard: int) -> ColdStore:
+        """Where a step's shard puts the rows of shoppers for whom memory has no room."""
+        store = self._process.store
+        return ColdStore(store.cold, f"{step}-{shard:03d}", sync=store.sync)
 
     def _item_shard(self, visit: Any) -> int:
         if len(visit.touches):
@@ -198,6 +223,16 @@ def profile_settings(settings: Settings, user_shards: int, item_shards: int) -> 
     return ProfileSettings(
         item_shards=item_shards,
         users_max=-(-settings.worker.users_max // user_shards),
+        bytes_max=round(settings.worker.profile_memory_mb * 2**20 * settings.worker.processes / user_shards),
+        values_max=-(-settings.worker.values_max // user_shards),
+        facts_max=settings.worker.catalogue_items_max,
+        lateness_ms=round(settings.shop.lateness_minutes * 60_000),
+        cart_abandoned_ms=round(settings.shop.cart_abandoned_minutes * 60_000),
+        browsed_depth_min=settings.shop.browsed_depth_min,
+        lapsed_ms=round(settings.shop.lapsed_days * DAY_MS),
+        inactivity_ttl_ms=settings.redis.inactivity_ttl_days * DAY_MS,
+        custom_names=tuple(settings.events.custom_names),
+        context_names=tuple(settings.events.context_names),
         session_gap_ms=round(settings.shop.session_gap_minutes * 60_000),
         purchase_horizon_ms=round(settings.learn.purchase_horizon_hours * HOUR_MS),
         churn_horizon_ms=round(settings.learn.churn_horizon_days * DAY_MS),

@@ -82,15 +82,18 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
     metrics = Metrics()
     names = Names(store.names, told.process, settings.worker.names_max)
     names.shared = len(launch.addresses) > 1
-    steps = Steps(settings, Process(told.process, store, names, metrics, control))
+    process = Process(told.process, store, names, metrics, control)
+    steps = Steps(settings, process)
     lags: list[Callable[[], None]] = []
     known = known_parts(store)
     if told.plan:
-        source = generated_source(settings, control, msgspec.json.decode(told.plan, type=ShopPlan), known)
+        source = generated_source(
+            settings, control, msgspec.json.decode(told.plan, type=ShopPlan), known, process.parts
+        )
     elif told.log:
-        source = log_source(settings, control, told.log, told.speed, known)
+        source = log_source(settings, control, told.log, told.speed, known, process.parts)
     else:
-        source = kafka_source(settings, control, metrics, lags, known)
+        source = kafka_source(settings, control, metrics, lags, known, process.parts)
     if settings.metrics.port:
         port = settings.metrics.port + told.process
         try:

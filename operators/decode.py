@@ -1,8 +1,10 @@
-"""Raw records into events by user shard: the first step of the path, without state of its own.
+"""Raw records into events by user shard: the first step of the path, without state that outlives the process.
 
 In: RawBatch. Out: (user key, EventBatch) for each user shard that has events, (item key, VisitBatch) for the facts of
-`item` events, and the DeadLetters of a call. A compiled scanner takes the plain majority, the authority the rest; rows
-keep the order of the records. Records that end here (dead letters, `item` events) are closed here.
+`item` events, (user key, Pulse) for shards that would not hear of an input part otherwise, and the DeadLetters of a
+call. A compiled scanner takes the plain majority, the authority the rest; rows keep the order of the records. `item`
+events go to every user shard, in their place among its events. Records that end here (dead letters, `item` events) are
+closed here.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from operators.kernels.scan import HASHED, SPANS, event_rows, hash_spans, put_hashes, rows_max, scan, split
+from operators.kernels.event_rows import HASHED, TEXTS, event_rows, hash_spans, put_hashes, split, split_rows
+from operators.kernels.scan import SPANS, rows_max, scan, texts_max
+from operators.kernels.told import TEXT
+from operators.pulses import InputPart
 from state.batches import (
     EVENT,
+    ITEM,
     PAIR,
     REASONS,
     TOUCH,
     DeadLetter,
     DeadLetters,
     EventBatch,
+    Pulse,
     RawBatch,
     VisitBatch,
     item_key,
@@ -36,9 +43,10 @@ from state.names import Names
 RAW_BYTES_MAX = 4096
 """How much of a refused record its dead letter repeats."""
 
+_LEARNT = [HASHED.index("item"), HASHED.index("category"), *range(len(HASHED), TEXTS)]
 _USER_AT = EVENT.names.index("user_at")  # type: ignore[union-attr]
 
-Decoded = tuple[str, EventBatch] | tuple[str, VisitBatch] | DeadLetters
+Decoded = tuple[str, EventBatch | VisitBatch | Pulse] | DeadLetters
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +69,15 @@ class Taken:
     """What the authority made of some records of one batch.
 
     `rows` tuples of EVENT and `texts` what is to be hashed of them (`event_rows`); `extra` the shoppers' ids that do
-    not stand in the buffer, to be put behind it; `items` tuples of TOUCH and `item_texts` their ids and categories;
-    `letters` the refused; `undeclared` names of contexts.
+    not stand in the buffer, to be put behind it; `items` how many rows are `item` events; `letters` the refused;
+    `undeclared` names of contexts.
     """
 
     batch: RawBatch
     rows: list[tuple[object, ...]] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
     extra: bytearray = field(default_factory=bytearray)
-    items: list[tuple[int, int, int, int, float]] = field(default_factory=list)
-    item_texts: list[bytes] = field(default_factory=list)
+    items: int = 0
     letters: list[DeadLetter] = field(default_factory=list)
     undeclared: int = 0
 
@@ -84,10 +91,6 @@ class Taken:
             self.letters.append(
                 DeadLetter(event.reason, event.path, event.detail, batch.source, batch.partition, offset, raw)
             )
-        elif not event.user:
-            line = event.lines[0]
-            self.items.append((0, 0, event.ts, line.price, 0.0))
-            self.item_texts += (line.item.encode(), line.category.encode())
         else:
             rows, texts = event_rows(event, record, index, int(batch.starts[index]), offset, batch.read_at)
             if rows[0][_USER_AT] == -1:
@@ -96,19 +99,13 @@ class Taken:
                 self.extra += event.user.encode()
             self.rows += rows
             self.texts += texts
+            self.items += event.kind == ITEM
             self.undeclared += event.undeclared
 
     def events(self, names: Names) -> np.ndarray:
-        """EVENT rows; their items and categories are learnt."""
+        """EVENT rows; their items, categories and what they tell are learnt."""
         rows = np.array(self.rows, EVENT)
-        put_hashes(rows, _hashed(self.texts, len(HASHED), [HASHED.index("item"), HASHED.index("category")], names))
-        return rows
-
-    def touches(self, names: Names) -> np.ndarray:
-        """TOUCH rows of `item` events; the items and categories are learnt."""
-        rows = np.array(self.items, TOUCH)
-        hashes = _hashed(self.item_texts, 2, [0, 1], names)
-        rows["item"], rows["category"] = hashes[:, 0], hashes[:, 1]
+        put_hashes(rows, _hashed(self.texts, names))
         return rows
 
     def buffer(self) -> np.ndarray:
@@ -120,16 +117,25 @@ class Taken:
         )
 
 
-def _hashed(texts: list[bytes], columns: int, learnt: list[int], names: Names) -> np.ndarray:
-    """Hashes uint64[n, columns] of texts in that order (0 for an empty one); the columns `learnt` go to the names."""
+def item_touches(rows: np.ndarray) -> np.ndarray:
+    """TOUCH rows of the `item` events among EVENT rows: facts that say nothing of popularity."""
+    items = rows[rows["kind"] == ITEM]
+    touches = np.zeros(len(items), TOUCH)
+    for column in ("item", "category", "ts", "price"):
+        touches[column] = items[column]
+    return touches
+
+
+def _hashed(texts: list[bytes], names: Names) -> np.ndarray:
+    """Hashes uint64[n, TEXTS] of texts in that order (0 for an empty one); the columns _LEARNT go to the names."""
     buffer = np.frombuffer(b"".join(texts), np.uint8)
     lengths = np.array([len(text) for text in texts], np.int64)
     starts = np.cumsum(lengths) - lengths
     hashes = np.empty(len(texts), np.uint64)
     hash_spans(buffer, starts, lengths, hashes)
-    for column in learnt:
-        names.learn_spans(buffer, hashes[column::columns], starts[column::columns], lengths[column::columns])
-    return hashes.reshape(-1, columns)
+    for column in _LEARNT:
+        names.learn_spans(buffer, hashes[column::TEXTS], starts[column::TEXTS], lengths[column::TEXTS])
+    return hashes.reshape(-1, TEXTS)
 
 
 def _steady(array: np.ndarray, dtype: type) -> np.ndarray:
@@ -151,8 +157,9 @@ def decode_reference(batch: RawBatch, limits: Limits, newest_ms: int) -> Taken:
 class Decoder:
     """The decode step of one process.
 
-    `names` learns the texts of items and categories; `metrics` and `flow_control` are told of every record; `clock`
-    gives epoch seconds. `undeclared` counts names in contexts that no configuration declares.
+    `names` learns the texts of items, categories and what events tell; `metrics` and `flow_control` are told of every
+    record; `clock` gives epoch seconds. `undeclared` counts names in contexts that no configuration declares. Of each
+    part of the input that it reads it keeps an InputPart.
     """
 
     def __init__(
@@ -177,8 +184,10 @@ class Decoder:
         self._customs = np.array([hash_text(name) for name in sorted(limits.custom_names)], np.uint64)
         self._contexts = np.array([hash_text(name) for name in sorted(limits.context_names)], np.uint64)
         self._user_keys = [user_key(shard) for shard in range(user_shards)]
+        self._parts: dict[str, InputPart] = {}
         self._rows = np.empty(0, EVENT)
         self._spans = np.empty(0, SPANS)
+        self._texts = np.empty(0, TEXT)
         self._counters = {
             stream: (metrics.events.labels(stream, "accepted"), metrics.events.labels(stream, "rejected"))
             for stream in (*STREAMS, OTHER_STREAM)
@@ -187,16 +196,21 @@ class Decoder:
         self._refused = {reason: metrics.dead_letters.labels(reason) for reason in REASONS}
 
     def __call__(self, batches: list[RawBatch]) -> list[Decoded]:
-        """Decode batches: each one's events by user shard, then its items' facts; last, the dead letters of all."""
+        """Decode batches: each one's events by user shard, its items' facts, pulses; last, the dead letters of all."""
         out: list[Decoded] = []
         letters: list[DeadLetter] = []
         closed = 0
         with self._metrics.step("decode", sum(map(len, batches))):
-            newest_ms = int((self._clock() + self._limits.future_seconds_max) * 1000)
+            now = self._clock()
+            newest_ms = int((now + self._limits.future_seconds_max) * 1000)
             for batch in batches:
-                taken = self._decode(batch, newest_ms, out)
-                letters += taken.letters
-                closed += len(taken.letters) + len(taken.items)
+                if len(batch) or batch.part:
+                    part = self._part(batch.part)
+                    taken = self._decode(batch, part, now, newest_ms, out)
+                    letters += taken.letters
+                    closed += len(taken.letters) + taken.items
+                    for pulse in part.pulses(now, batch.idle_ms, batch.ended):
+                        out.append((self._user_keys[pulse.shard], pulse))
             if letters:
                 out.append(DeadLetters(letters))
                 for reason, count in Counter(letter.reason for letter in letters).items():
@@ -206,7 +220,13 @@ class Decoder:
         self._names.publish()
         return out
 
-    def _decode(self, batch: RawBatch, newest_ms: int, out: list[Decoded]) -> Taken:
+    def _part(self, name: str) -> InputPart:
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = InputPart.named(name, self._user_shards)
+        return part
+
+    def _decode(self, batch: RawBatch, part: InputPart, now: float, newest_ms: int, out: list[Decoded]) -> Taken:
         taken = Taken(batch)
         n = len(batch)
         if n == 0:
@@ -217,13 +237,16 @@ class Decoder:
         if taken.rows:
             rows = np.concatenate([rows, taken.events(self._names)])
             rows = rows[np.argsort(rows["record"], kind="stable")]
-        self._split(rows, batch, taken.buffer(), out)
-        self._send_items(taken, out)
+        if len(rows):
+            part.newest_ts = max(part.newest_ts, int(rows["ts"].max()))
+            self._send_events(rows, taken, part, now, out)
+        if taken.items:
+            self._send_items(item_touches(rows), out)
         self.undeclared += taken.undeclared
         if taken.undeclared:
             self._ignored.inc(taken.undeclared)
         accepted, rejected = self._counters[self._metrics.stream_of(batch.source)]
-        accepted.inc(len(taken.items))  # the profile step decides on all others
+        accepted.inc(taken.items)  # the profile step decides on all others
         rejected.inc(len(taken.letters))
         return taken
 
@@ -233,8 +256,10 @@ class Decoder:
         if room > len(self._rows):
             self._rows = np.empty(room, EVENT)
             self._spans = np.empty(room, SPANS)
+        if texts_max(n) > len(self._texts):
+            self._texts = np.empty(texts_max(n), TEXT)
         status = np.empty(n, np.uint8)
-        made, undeclared = scan(
+        made, noted, undeclared = scan(
             _steady(batch.buffer, np.uint8),
             _steady(batch.starts, np.int64),
             _steady(batch.ends, np.int64),
@@ -247,31 +272,32 @@ class Decoder:
             self._contexts,
             self._rows,
             self._spans,
+            self._texts,
             status,
         )
         self.undeclared += undeclared
         if undeclared:
             self._ignored.inc(undeclared)
-        rows, spans = self._rows[:made], self._spans[:made]
+        rows, spans, texts = self._rows[:made], self._spans[:made], self._texts[:noted]
         self._names.learn_spans(batch.buffer, rows["item"], spans["item_at"], spans["item_len"])
         self._names.learn_spans(batch.buffer, rows["category"], spans["category_at"], spans["category_len"])
+        self._names.learn_spans(batch.buffer, texts["hash"], texts["at"], texts["len"])
         return rows, status
 
-    def _split(self, rows: np.ndarray, batch: RawBatch, buffer: np.ndarray, out: list[Decoded]) -> None:
-        sorted_rows = np.empty(len(rows), EVENT)
+    def _send_events(self, rows: np.ndarray, taken: Taken, part: InputPart, now: float, out: list[Decoded]) -> None:
+        batch, buffer, origin = taken.batch, taken.buffer(), self._flow_control.process
+        sorted_rows = np.empty(split_rows(len(rows), taken.items, self._user_shards), EVENT)
         bounds = np.empty(self._user_shards + 1, np.int64)
         split(rows, self._user_shards, sorted_rows, bounds)
         ends = bounds.tolist()
         for shard, key in enumerate(self._user_keys):
             if ends[shard] < ends[shard + 1]:
-                shard_rows = sorted_rows[ends[shard] : ends[shard + 1]]
-                origin = self._flow_control.process
-                out.append((key, EventBatch(shard_rows, buffer, origin, batch.source, batch.partition)))
+                of = sorted_rows[ends[shard] : ends[shard + 1]]
+                where = (origin, batch.source, batch.partition, shard, part.hash, part.newest_ts)
+                out.append((key, EventBatch(of, buffer, *where)))
+                part.word_at[shard] = now
 
-    def _send_items(self, taken: Taken, out: list[Decoded]) -> None:
-        if not taken.items:
-            return
-        touches = taken.touches(self._names)
+    def _send_items(self, touches: np.ndarray, out: list[Decoded]) -> None:
         shards = touches["item"] % np.uint64(self._item_shards)
         for shard in np.unique(shards).tolist():
             out.append((item_key(shard), VisitBatch(np.empty(0, PAIR), touches[shards == shard])))

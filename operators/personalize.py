@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from operators.cold_tier import ColdTier
 from operators.kernels import redis_commands as commands
 from operators.kernels.lists import choose, collect_answers, empty_lists, judge, keep
 from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank
@@ -20,10 +21,12 @@ from state.batches import (
     NEIGHBOURS,
     RECENT_ITEMS,
     TRANSITION_KINDS,
+    TRIGGERS,
     AnswerBatch,
     ScoredBatch,
     WriteBatch,
 )
+from state.cold_store import ColdStore
 from state.metrics import Metrics
 from state.models import PopularModel
 from state.names import Names
@@ -61,6 +64,8 @@ class PersonalizeSettings:
 
 
 _KIND_NAMES = tuple(kind.encode() for kind in TRANSITION_KINDS)
+_TRIGGER = TRANSITION_KINDS.index("trigger")
+_TRIGGER_NAMES = tuple(name.encode() for name in TRIGGERS)
 _TRANSITION_FIELDS = tuple(
     b"$%d\r\n%b\r\n" % (len(name), name) + b"$%d\r\n%b\r\n"
     for name in (b"user_id", b"kind", b"from", b"to", b"at", b"id")
@@ -76,9 +81,18 @@ class _Waiting:
 class Personalize:
     """One user shard's lists and records."""
 
-    def __init__(self, shard: int, settings: PersonalizeSettings, metrics: Metrics, names: Names, keys: Keys) -> None:
+    def __init__(
+        self,
+        shard: int,
+        settings: PersonalizeSettings,
+        metrics: Metrics,
+        names: Names,
+        keys: Keys,
+        cold: ColdStore | None = None,
+    ) -> None:
         self.shard = shard
-        self.tables = {"lists": Table(LIST_ROW)}
+        self._cold = ColdTier(cold)
+        self.tables = {"lists": Table(LIST_ROW), "cold": self._cold.table}
         self._settings = settings
         self._metrics = metrics
         self._names = names
@@ -96,7 +110,12 @@ class Personalize:
         """Cases, hits and the sum of reciprocal ranks of this run."""
 
     def restored(self) -> None:
-        """Nothing is derived from the tables."""
+        """Nothing is derived from the tables but how far the cold tier reaches."""
+        self._cold.restored()
+
+    def before_snapshot(self) -> None:
+        """Bring the cold tier to the disk."""
+        self._cold.before_snapshot()
 
     def extra_state(self) -> bytes:
         """What a snapshot needs besides the tables: the popular items this shard last heard of."""
@@ -143,6 +162,7 @@ class Personalize:
         table = self.tables["lists"]
         if n:
             table.extend(max(int(profiles["row"].max()) + 1 - table.size, 0))
+            profiles = self._cold.bring_back(profiles, table)
         self._judge(scored, table)
         who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
@@ -164,8 +184,10 @@ class Personalize:
         )
         who = who[:n_who]
         lists = self._rank(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
-        batch = self._commands(scored, who, lists, list_rows)
+        batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists[0], lists[3])
+        if len(scored.profiles.left):
+            table.words[self._cold.send_away(scored.profiles.left, table)] = 0
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
@@ -193,11 +215,12 @@ class Personalize:
     def _commands(
         self,
         scored: ScoredBatch,
+        profiles: np.ndarray,
         who: np.ndarray,
         lists: tuple[np.ndarray, ...],
         list_rows: np.ndarray,
     ) -> WriteBatch:
-        profiles, n = scored.profiles.rows, len(who)
+        n = len(who)
         if self._names.shared:
             self._names.refresh()
         directory = (self._names.slots, self._names.hashes, self._names.starts, self._names.arena)
@@ -248,6 +271,8 @@ class Personalize:
         head, parts = self._transition_head, []
         for (at, length, user), (_, kind, before, after, ts) in zip(spans, changes.tolist(), strict=True):
             name, old, new, moment = _KIND_NAMES[kind], _segment_id(before), _segment_id(after), b"%d" % ts
+            if kind == _TRIGGER:
+                new = _TRIGGER_NAMES[after]
             stable = b"%016x-%b-%b-%b" % (user, name, moment, new)
             values = (ids[at : at + length], name, old, new, moment, stable)
             parts.append(head + b"".join([f % (len(v), v) for f, v in zip(_TRANSITION_FIELDS, values, strict=True)]))

@@ -1,99 +1,92 @@
-"""The profile step: what every shopper of a user shard did, in windows, and what the steps behind it need to know.
+"""The profile step: what every shopper of a user shard did, and what the steps behind it need to know.
 
-In: event batches of one user shard. Out: for each a profile batch (a row for each shopper who acted, and for a slice of
-those who did not), and dead letters for shoppers who withdrew their consent. It emits at every call. It keeps a row a
-shopper (`state.profile_table`), bounded by `users_max`, and finds duplicates among each shopper's last 8 event ids.
+In: event batches of one user shard, and pulses of the input parts. Out: for each batch a profile batch (a row for each
+shopper who acted, and for those whom the passing of time changed), and dead letters for shoppers who withdrew their
+consent; pulses alone give a profile batch where there is something to say. What is kept of a shopper and what it means
+is in docs/PROFILES.md, the tables in `state.profile_table`; bounds are `users_max` and `bytes_max`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import structlog
 
+from operators.cold_tier import BACK, NEVER
 from operators.kernels import profile as kernels
 from operators.kernels.features import describe
-from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
-from operators.kernels.placing import place
 from operators.kernels.ranking import RECENT_FETCHED
+from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
+from operators.kernels.tastes import told_tag
+from operators.profile_settings import DAY_MS, SWEPT_ROWS_MIN, ProfileSettings
+from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
+from operators.profile_workspace import Workspace, samples_of
 from operators.visits import count_item_shards
+from operators.watermark import Watermark
 from state.batches import (
-    ACT,
     FETCH,
-    PAIR,
+    ITEM,
     PROFILE,
-    TOUCH,
+    TOLD_MAX,
+    TRANSITION,
+    TRIGGERS,
     DeadLetter,
     DeadLetters,
     EventBatch,
     ProfileBatch,
+    Pulse,
     Receipt,
-    Samples,
-    gather_spans,
 )
-from state.features import DIMENSIONS
+from state.cold_store import ColdStore
+from state.hashing import hash_text
 from state.metrics import OTHER_STREAM, STREAMS, Metrics
-from state.profile_table import ID_CHUNK, ID_ROW, PROFILE_ROW, SHARD_ROW
 from state.shop_clock import utc_offsets
-from state.table import HashIndex, Table
 
 log = structlog.get_logger(__name__)
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
-SWEPT_ROWS_MIN = 4
-SWEPT_SAMPLES_MAX = 4096
-_ID_GARBAGE_MIN = 256
+LOOKED_AT_MAX = 4096
+"""Shoppers that are looked at in one go for what followed from absence."""
 
+BROUGHT_BACK_MAX = LOOKED_AT_MAX // 2
+"""Shoppers that are brought back from the cold tier for it in one go."""
 
-@dataclass(frozen=True, slots=True)
-class ProfileSettings:
-    """How the profile step counts.
-
-    `users_max` bounds the rows of a shard; once in `sample_every` events the shopper who acts becomes a sample: for the
-    segments at once, for the propensities when their decision is closed; a call also looks at a slice of the others, a
-    quarter as many as it has events, but at least SWEPT_ROWS_MIN and at most `sweep_rows`.
-    """
-
-    item_shards: int = 16
-    users_max: int = 2_000_000
-    session_gap_ms: int = 30 * 60_000
-    purchase_horizon_ms: int = DAY_MS
-    churn_horizon_ms: int = 14 * DAY_MS
-    category_half_life_ms: int = 14 * DAY_MS
-    sample_every: int = 16
-    sweep_rows: int = 64
-    timezone: str = "UTC"
+Out = list[ProfileBatch | DeadLetters]
+_NOTHING = Receipt(np.empty(0, np.float64), np.empty(0, np.int64), {})
 
 
 class Profiles:
-    """One user shard's profiles."""
+    """One user shard's profiles.
+
+    `cold` is where shoppers go for whom memory has no room; `parts` tells which input parts are being read (none: all
+    that are heard of).
+    """
 
     def __init__(
-        self, shard: int, settings: ProfileSettings, metrics: Metrics, stopping: Callable[[], bool] = lambda: False
+        self,
+        shard: int,
+        settings: ProfileSettings,
+        metrics: Metrics,
+        stopping: Callable[[], bool] = lambda: False,
+        cold: ColdStore | None = None,
+        parts: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
-        self._stopping = stopping
         self.shard = shard
         self.settings = settings
-        self.tables = {"profiles": Table(PROFILE_ROW), "ids": Table(ID_ROW), "shard": Table(SHARD_ROW, 1)}
-        self.tables["shard"].extend(1)
+        self.store = ProfileStore(settings.users_max, settings.bytes_max, cold)
+        self.tables = self.store.tables
+        self._stopping = stopping
+        self._parts = parts
         self._metrics = metrics
-        self._index = HashIndex()
-        self._free = np.empty(0, np.int32)
-        self._id_garbage = 0  # rows of the table of ids that no shopper's id lies in any more
-        self._place_of = np.full(64, -1, np.int32)
+        self._watermark = Watermark()
+        self._told_parts: dict[int, int] = {}
         self._zone = utc_offsets(settings.timezone)
-        self._limits = np.array(
-            [
-                settings.session_gap_ms,
-                settings.purchase_horizon_ms,
-                settings.churn_horizon_ms,
-                settings.category_half_life_ms,
-                settings.sample_every,
-            ],
-            np.int64,
+        self._limits = settings.limits()
+        names = [hash_text(name) for name in settings.dimensions]
+        self._told_tags = np.array(
+            [*map(told_tag, np.array(names, np.uint64)), *[0] * (TOLD_MAX - len(names))], np.int64
         )
         self._sequence = 0
         self._told_of_no_room = False
@@ -104,56 +97,82 @@ class Profiles:
 
     @property
     def users(self) -> int:
-        """Shoppers in the table."""
-        return self._index.size
+        """Shoppers it knows, those in the cold tier among them."""
+        return self.store.users
 
     def restored(self) -> None:
-        """Build the index and the list of free rows from the loaded table."""
-        table = self.tables["profiles"]
-        hashes = table.rows["hash"][: table.size]
-        self._index.rebuild(hashes)
-        self._place_of = np.full(len(table.rows), -1, np.int32)
-        self._free = np.flatnonzero(hashes == 0).astype(np.int32)
-        self._id_garbage = self.tables["ids"].size - int(_chunks(table.rows["id_len"][: table.size]).sum())
+        """Take up what follows from the loaded tables."""
+        self.store.restored()
+        parts = self.tables["parts"]
+        known = {int(row["part"]): int(row["newest_ts"]) for row in parts.rows[: parts.size]}
+        self._told_parts = dict(known)
+        now = int(self.store.shard.rows["watermark_ts"][0])
+        self._watermark.restore(known, now)
+        self.store.look_at_all(now, self._limits)
 
-    def process(self, values: list[EventBatch]) -> list[ProfileBatch | DeadLetters]:
+    def before_snapshot(self) -> None:
+        """Bring the cold tier to the disk."""
+        self.store.cold.before_snapshot()
+
+    def process(self, values: list[EventBatch | Pulse]) -> Out:
         """Take batches in; of each a ProfileBatch, and DeadLetters where events were refused."""
-        out: list[ProfileBatch | DeadLetters] = []
-        for batch in values:
-            out += self._take_in(batch)
-        return out
+        out: Out = []
+        for value in values:
+            if isinstance(value, Pulse):
+                # In its turn: it tells of a time by which the events before it are taken in, and those alone.
+                self._watermark.heard(value.part, value.newest_ts, value.idle_ms, value.ended)
+            else:
+                for piece in _pieces(value):
+                    out += self._take_in(piece)
+        if not values or isinstance(values[-1], Pulse):
+            out += self._look_around(SWEPT_ROWS_MIN)
+        return [value for value in out if not isinstance(value, ProfileBatch) or _says_something(value)]
 
-    def finish(self) -> list[ProfileBatch]:
-        """At the end of input every shopper is looked at once more, so that no record lags behind the models known by
-        then; not when the worker is asked to stop, for it has little time."""
+    def finish(self) -> Out:
+        """At the end of input every shopper in memory is looked at once more, so that no record lags behind the models
+        known by then; not when the worker is asked to stop, for it has little time."""
         if self._stopping():
             return []
-        table = self.tables["profiles"]
-        out = []
-        for begin in range(0, table.size, 4096):
-            workspace = _Workspace(0, 4096)
-            out.append(
-                self._describe(workspace, 0, begin, min(begin + 4096, table.size), Receipt(_NO_TIMES, _NO_STAMPS, {}))
-            )
-        return [batch for batch in out if len(batch)]
+        out: Out = [*self._look_around(0)]
+        for begin in range(0, self.store.profiles.size, LOOKED_AT_MAX):
+            w = Workspace(0, LOOKED_AT_MAX)
+            rows = np.arange(begin, min(begin + LOOKED_AT_MAX, self.store.profiles.size), dtype=np.int32)
+            out.append(self._describe(w, 0, rows, _NOTHING))
+        return [batch for batch in out if isinstance(batch, ProfileBatch) and _says_something(batch)]
 
-    def _take_in(self, batch: EventBatch) -> list[ProfileBatch | DeadLetters]:
+    def _take_in(self, batch: EventBatch) -> Out:
         n = len(batch)
-        rows = self._place(batch)
-        table, shard = self.tables["profiles"], self.tables["shard"]
-        swept = min(max(n // 4, SWEPT_ROWS_MIN), self.settings.sweep_rows)
-        w = _Workspace(n, swept)
+        store = self.store
+        rows, back = store.find(batch.rows, batch.buffer)
+        n_told = int(np.count_nonzero(batch.rows["told"])) + 2 * n
+        store.values.reserve(n_told)
+        store.facts.reserve(n)
+        slabs = store.slabs(
+            cells=CELL_CHUNKS_A_ROW * n,
+            decisions=2 * n,
+            carts=2 * n,
+            attributes=n,
+            pending=n,
+            values=n_told,
+            prices=n,
+            facts=n,
+        )
+        w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN))
+        found = np.zeros(4, np.int64)
         places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, w.n_purchases, w.n_churns = kernels.take_in(
             batch.rows,
             rows,
-            table.rows,
-            table.words,
-            table.dirty,
-            shard.rows,
+            store.slab("profiles"),
+            store.slab("sessions"),
+            slabs,
+            store.shard.rows,
             self._zone,
             self._limits,
-            kernels.MEASURE_OF,
-            self._place_of,
+            (store.values.slot_hashes, store.values.slot_rows),
+            (store.facts.slot_hashes, store.facts.slot_rows),
+            self._told_tags,
+            found,
+            store.place_of,
             w.who,
             w.flags,
             w.status,
@@ -164,66 +183,121 @@ class Profiles:
             w.purchases,
             w.churns,
         )
-        shard.dirty[0] = 1
+        store.settle()
+        w.flags[store.place_of[back], 1] = BACK
+        self._count_found(found)
+        self._hear(batch)
         receipt = self._receipt(batch, w.status)
-        begin = int(shard.rows["sweep_at"][0])
-        begin = 0 if begin >= table.size else begin
-        end = min(begin + swept, table.size)
-        shard.rows["sweep_at"][0] = end
-        out: list[ProfileBatch | DeadLetters] = [self._describe(w, places, begin, end, receipt)]
-        self._free_erased(w, places)
+        out: Out = [*self._look_around(len(w.who) - n, w, places, receipt)]
         refused = np.flatnonzero((w.status[:n] == kernels.REFUSED) & (batch.rows["head"] == 1))
         if len(refused):
             out.append(DeadLetters([_refusal(batch, int(i)) for i in refused]))
         return out
 
-    def _place(self, batch: EventBatch) -> np.ndarray:
-        """Rows of the batch's shoppers, made where they are new; -1 where there is no room left."""
-        n = len(batch)
-        table, ids = self.tables["profiles"], self.tables["ids"]
-        table.reserve(n)
-        ids.reserve(int(_chunks(batch.rows["user_len"]).sum()))
-        self._index.reserve(n)
-        rows = np.empty(n, np.int32)
-        size, id_rows, free_left, added = place(
-            batch.rows,
-            batch.buffer,
-            self._index.slot_hashes,
-            self._index.slot_rows,
-            table.rows,
-            ids.rows.view(np.uint8),
-            self._free,
-            table.size,
-            self.settings.users_max,
-            ids.size,
-            rows,
-        )
-        table.extend(size - table.size)
-        ids.extend(id_rows - ids.size)
-        self._free = self._free[:free_left]
-        self._index.size += added
-        if len(self._place_of) < len(table.rows):
-            self._place_of = np.full(len(table.rows), -1, np.int32)
-        return rows
+    def _hear(self, batch: EventBatch) -> None:
+        """Note how far the batch's part of the input is."""
+        newest = batch.newest_ts or int(batch.rows["ts"].max(initial=0))
+        self._watermark.heard(batch.part, newest)
+        if newest > self._told_parts.get(batch.part, 0):
+            self._told_parts[batch.part] = newest
+            parts = self.tables["parts"]
+            at = np.flatnonzero(parts.rows["part"][: parts.size] == batch.part)
+            row = int(at[0]) if len(at) else parts.extend(1)
+            parts.rows[row] = (batch.part, newest)
+            parts.dirty[row] = 1
 
-    def _describe(self, w: _Workspace, acted: int, begin: int, end: int, receipt: Receipt) -> ProfileBatch:
-        """Sweep rows[begin:end] and put together the batch of all shoppers acted or swept."""
-        table = self.tables["profiles"]
-        now = int(self.tables["shard"].rows["watermark_ts"][0])
-        tail_p = tuple(a[w.n_purchases :] for a in w.purchases)
-        tail_c = tuple(a[w.n_churns :] for a in w.churns)
-        places, n_purchases, n_churns = kernels.sweep(
-            table.rows, table.dirty, begin, end, now, self._limits, self._place_of, w.who, acted, tail_p, tail_c
-        )
+    def _look_around(
+        self, most: int, w: Workspace | None = None, acted: int = 0, receipt: Receipt | None = None
+    ) -> list[ProfileBatch]:
+        """See what follows from how far the watermark is: of the shoppers who acted (the first places of `w`), of all
+        where something is due, and of up to `most` of those whose windows have changed."""
+        store = self.store
+        watermark = self._watermark.value(self._parts())
+        store.shard.rows["watermark_ts"][0] = watermark
+        store.shard.dirty[0] = 1
+        out = []
+        due, back = self._due(watermark)
+        changed = self._changed(watermark, most)
+        w = w or Workspace(0, len(due) + len(changed))
+        w.make_room(acted + len(due) + len(changed))
+        looked_at = np.concatenate([w.who[:acted], due, changed])
+        out.append(self._describe(w, acted, looked_at, receipt or _NOTHING, back))
+        while len(due) >= LOOKED_AT_MAX or len(back) >= BROUGHT_BACK_MAX:  # there may be more
+            due, back = self._due(watermark)
+            out.append(self._describe(Workspace(0, len(due)), 0, due, _NOTHING, back))
+        out[-1].left = store.leave()
+        if len(out[-1].left):
+            self._metrics.evictions.labels("profiles").inc(len(out[-1].left))
+        return out
+
+    def _due(self, watermark: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of shoppers where something is due, and which of them came back from the cold tier for it."""
+        store = self.store
+        back, _ = store.fetch_due(watermark, BROUGHT_BACK_MAX)
+        due = np.flatnonzero(store.due[: store.profiles.size] <= watermark)[:LOOKED_AT_MAX].astype(np.int32)
+        return np.union1d(due, back).astype(np.int32) if len(back) else due, back
+
+    def _changed(self, watermark: int, most: int) -> np.ndarray:
+        """Some of the rows whose windows have changed since they were looked at, in turn."""
+        size, shard = self.store.profiles.size, self.store.shard.rows
+        if most == 0 or size == 0:
+            return np.empty(0, np.int32)
+        changed = np.flatnonzero(self.store.change[:size] <= watermark)
+        at = int(np.searchsorted(changed, shard["sweep_at"][0]))
+        chosen = changed[at : at + most]
+        if len(chosen) < most:
+            chosen = np.concatenate([chosen, changed[: min(at, most - len(chosen))]])
+        shard["sweep_at"][0] = int(chosen[-1]) + 1 if len(chosen) else 0
+        return chosen.astype(np.int32)
+
+    def _describe(
+        self, w: Workspace, acted: int, looked_at: np.ndarray, receipt: Receipt, back: np.ndarray | None = None
+    ) -> ProfileBatch:
+        """Look at some rows, and put together the batch of all shoppers acted or looked at."""
+        store = self.store
+        now = int(store.shard.rows["watermark_ts"][0])
+        triggers = np.empty(len(looked_at) * TRIGGERS_A_ROW, TRANSITION)
+        profiles, sessions, slabs = store.slab("profiles"), store.slab("sessions"), store.slabs()
+        places, n_purchases, n_churns, n_triggers = acted, 0, 0, 0
+        if len(looked_at):
+            w.room_for_closing(len(looked_at))
+            store.due[looked_at] = NEVER  # whoever is passed over is not to be looked at again
+            places, n_purchases, n_churns, n_triggers = sweep(
+                profiles,
+                sessions,
+                slabs,
+                looked_at,
+                now,
+                self._limits,
+                store.place_of,
+                w.who,
+                w.flags,
+                acted,
+                tuple(a[w.n_purchases :] for a in w.purchases),
+                tuple(a[w.n_churns :] for a in w.churns),
+                triggers,
+            )
+        if back is not None and len(back):
+            w.flags[store.place_of[back], 1] = BACK
         out = np.zeros(places, PROFILE)
-        id_bytes = np.empty(int(table.rows["id_len"][w.who[:places]].sum()), np.uint8)
+        who = w.who[:places]
+        id_bytes = np.empty(int(store.profiles.rows["id_len"][who].sum()), np.uint8)
         fetches = np.zeros(acted * RECENT_FETCHED, FETCH)
-        ids = self.tables["ids"].rows.view(np.uint8)
+        ids = store.ids.rows.view(np.uint8)
+        gap = self.settings.session_gap_ms
         _, n_fetches = describe(
-            table.rows, ids, w.who, places, w.flags, acted, now, out, id_bytes, fetches, RECENT_FETCHED
-        )
-        self._place_of[w.who[:places]] = -1
+            profiles, sessions, slabs.cells, ids, w.who, places, w.flags, acted, now, gap, out, id_bytes, fetches,
+            RECENT_FETCHED,
+        )  # fmt: skip
+        look_again(profiles, sessions, slabs, w.who, places, now, self._limits, store.due, store.change)
+        store.place_of[who] = -1
+        if w.flags[:places, 2].any():
+            store.give_up(who[(w.flags[:places, 2] == 1) & (w.flags[:places, 0] == 0)])
         fetches = fetches[:n_fetches]
+        if n_triggers:
+            self._metrics.transitions.labels("trigger").inc(n_triggers)
+            for kind, count in enumerate(np.bincount(triggers["after"][:n_triggers])):
+                self._metrics.triggers.labels(TRIGGERS[kind]).inc(int(count))
         self._sequence += 1
         return ProfileBatch(
             shard=self.shard,
@@ -235,19 +309,30 @@ class Profiles:
             touches=w.touches[: w.n_touches],
             fetches=fetches,
             samples=[
-                *_samples("segments", w.samples, w.n_samples),
-                *_samples("purchase", w.purchases, w.n_purchases + n_purchases),
-                *_samples("churn", w.churns, w.n_churns + n_churns),
+                *samples_of("segments", w.samples, w.n_samples),
+                *samples_of("purchase", w.purchases, w.n_purchases + n_purchases),
+                *samples_of("churn", w.churns, w.n_churns + n_churns),
             ],
             receipt=receipt,
             item_shards=count_item_shards(fetches["item"], self.settings.item_shards),
             watermark_ts=now,
+            triggers=triggers[:n_triggers],
         )
+
+    def _count_found(self, found: np.ndarray) -> None:
+        """Take note of values and facts that the kernel took in, and of what it had no room for."""
+        self.store.values.size += int(found[0])
+        self.store.facts.size += int(found[2])
+        given_up = self.store.slab("pending").head
+        for component, count in (("values", found[1]), ("catalogue", found[3]), ("triggers", given_up[3])):
+            if count:
+                self._metrics.evictions.labels(component).inc(int(count))
+        given_up[3] = 0
 
     def _receipt(self, batch: EventBatch, status: np.ndarray) -> Receipt:
         """Count what became of the events, and note when those taken in were read."""
-        head = batch.rows["head"] == 1
-        fate = np.bincount(status[: len(batch)][head], minlength=5)
+        head = (batch.rows["head"] == 1) & (batch.rows["kind"] != ITEM)
+        fate = np.bincount(status[: len(batch)][head], minlength=6)
         taken_in, duplicate, rejected = self._outcomes[self._metrics.stream_of(batch.source)]
         taken_in.inc(int(fate[kernels.TAKEN] + fate[kernels.LATE]))
         if fate[kernels.DUPLICATE]:
@@ -271,75 +356,31 @@ class Profiles:
             self._metrics.evictions.labels("users").inc(int(fate[kernels.NO_ROOM]))
             rejected.inc(int(fate[kernels.NO_ROOM]))
         taken = head & ((status[: len(batch)] == kernels.TAKEN) | (status[: len(batch)] == kernels.LATE))
-        return Receipt(batch.rows["read_at"][taken], batch.rows["ts"][taken], {batch.origin: int(head.sum())})
-
-    def _free_erased(self, w: _Workspace, places: int) -> None:
-        """Give back the rows of shoppers who asked to be forgotten (and did not act again since)."""
-        gone = w.who[:places][(w.flags[:places, 2] == 1) & (w.flags[:places, 0] == 0)]
-        if len(gone) == 0:
-            return
-        table, ids = self.tables["profiles"], self.tables["ids"]
-        for row in gone.tolist():
-            first, length = int(table.rows["id_chunk"][row]), int(table.rows["id_len"][row])
-            last = first + -(-length // ID_CHUNK)
-            ids.rows["bytes"][first:last] = 0
-            ids.dirty[first:last] = 1
-            self._id_garbage += last - first
-            table.words[row] = 0
-            table.dirty[row] = 1
-        if self._id_garbage > max(_ID_GARBAGE_MIN, ids.size // 2):
-            self._compact_ids()
-        self._index.rebuild(table.rows["hash"][: table.size])
-        self._free = np.sort(np.concatenate([self._free, gone])).astype(np.int32)
-
-    def _compact_ids(self) -> None:
-        """Lay the ids of the living behind one another, in the order of their rows."""
-        table, ids = self.tables["profiles"], self.tables["ids"]
-        rows = np.flatnonzero(table.rows["hash"][: table.size])
-        counts = _chunks(table.rows["id_len"][rows])
-        bytes_kept, starts = gather_spans(ids.rows["bytes"], table.rows["id_chunk"][rows], counts)
-        ids.resize(len(bytes_kept))
-        ids.rows["bytes"][: ids.size] = bytes_kept
-        ids.dirty[: ids.size] = 1
-        table.rows["id_chunk"][rows] = starts
-        table.dirty[rows] = 1
-        self._id_garbage = 0
+        return Receipt(
+            batch.rows["read_at"][taken],
+            batch.rows["ts"][taken],
+            {batch.origin: events} if (events := int(head.sum())) else {},
+        )
 
 
-class _Workspace:
-    """The arrays one call writes into; a batch of n events touches at most n shoppers, and sweeps some more."""
-
-    def __init__(self, n: int, swept: int) -> None:
-        self.who = np.empty(n + swept, np.int32)
-        self.flags = np.zeros((max(n, 1), 3), np.int32)
-        self.status = np.empty(n, np.uint8)
-        self.acts = np.zeros(n, ACT)
-        self.pairs = np.zeros(n * PAIRS_PER_ACT_MAX, PAIR)
-        self.touches = np.zeros(n, TOUCH)
-        self.samples = _sample_arrays(n)
-        self.purchases = _sample_arrays(2 * n + min(swept, SWEPT_SAMPLES_MAX))  # an order may close a decision twice
-        self.churns = _sample_arrays(n + min(swept, SWEPT_SAMPLES_MAX))
-        self.n_acts = self.n_pairs = self.n_touches = 0
-        self.n_samples = self.n_purchases = self.n_churns = 0
-
-
-def _chunks(lengths: np.ndarray) -> np.ndarray:
-    """Rows of the table of ids that ids of these lengths take."""
-    chunks: np.ndarray = (lengths + ID_CHUNK - 1) // ID_CHUNK
-    return chunks
+def _pieces(batch: EventBatch) -> list[EventBatch]:
+    """A batch in pieces that span no more than a day of event time each: the watermark follows, and few triggers of a
+    shopper have to wait for it, however small the shop."""
+    newest = np.maximum.accumulate(batch.rows["ts"])
+    if len(batch) == 0 or newest[-1] - newest[0] <= DAY_MS:
+        return [batch]
+    days = (newest - newest[0]) // DAY_MS
+    cuts = np.flatnonzero((np.diff(days) > 0) & (batch.rows["head"][1:] == 1)) + 1
+    bounds = [0, *cuts.tolist(), len(batch)]
+    last = len(bounds) - 2
+    return [
+        replace(batch, rows=batch.rows[a:b], newest_ts=batch.newest_ts if k == last else int(newest[b - 1]))
+        for k, (a, b) in enumerate(pairwise(bounds))
+    ]
 
 
-_NO_TIMES = np.empty(0, np.float64)
-_NO_STAMPS = np.empty(0, np.int64)
-
-
-def _sample_arrays(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty((n, DIMENSIONS), np.float32), np.zeros(n, np.uint8), np.empty(n, np.int64)
-
-
-def _samples(model: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], n: int) -> list[Samples]:
-    x, y, ts = arrays
-    return [Samples(model, x[:n], y[:n] if model != "segments" else y[:0], ts[:n])] if n else []
+def _says_something(batch: ProfileBatch) -> bool:
+    return bool(len(batch) or len(batch.left) or batch.receipt.done or batch.touches.size)
 
 
 def _refusal(batch: EventBatch, i: int) -> DeadLetter:

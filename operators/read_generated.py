@@ -19,6 +19,9 @@ class GeneratedReader:
     The same plan gives the same records, so a resume generates them again and passes over those before `position`.
     """
 
+    caught_up = False
+    """A plan is read to its end once."""
+
     def __init__(
         self,
         plan: ShopPlan,

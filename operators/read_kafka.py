@@ -216,6 +216,12 @@ class KafkaHub:
     def _highwater(self, tp: TopicPartition) -> int | None:
         return None if self._consumer is None else self._consumer.highwater(tp)
 
+    def _has_more(self, tp: TopicPartition) -> bool:
+        """May the partition have more than what its reader has got: fetched and not yet unpacked, or out of reach?"""
+        if self._consumer is None or tp in self._outage.away:
+            return True
+        return any(fetched.topic_partition == tp for fetched in self._consumer._fetcher._completed_fetches.copy())
+
     def _leave(self, tp: TopicPartition) -> None:
         if self._readers.pop(tp, None) is None:
             return
@@ -371,6 +377,15 @@ class KafkaReader:
         highwater = self._hub._highwater(self._tp)
         return None if highwater is None else max(highwater - self._position, 0)
 
+    @property
+    def caught_up(self) -> bool:
+        """Was everything handed out, by what the leader told last? It tells at least every FETCH_WAIT_MS_MAX.
+
+        So after a pause it may be long true when it no longer is. Where the leader has gone without closing the
+        connection, it stays true for REQUEST_SECONDS_MAX at most.
+        """
+        return not self._queue and self.lag() == 0 and not self._hub._has_more(self._tp)
+
     def close(self) -> None:
         """Stop reading; the last reader closes the connection."""
         self._queue.clear()
@@ -392,6 +407,7 @@ class _Outage:
     def __init__(self, bootstrap: str, monotonic: Callable[[], float]) -> None:
         self.bootstrap = bootstrap
         self.told = False
+        self.away: list[TopicPartition] = []
         self._monotonic = monotonic
         self._looked_at = self._reached_at = monotonic()
 
@@ -401,7 +417,7 @@ class _Outage:
         if now - self._looked_at < 0.5:
             return
         self._looked_at = now
-        away = [tp for tp in readers if not self._in_reach(consumer, tp)]
+        self.away = away = [tp for tp in readers if not self._in_reach(consumer, tp)]
         if not away:
             if self.told:
                 seconds = now - self._reached_at

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from operators.cold_tier import ColdTier
 from operators.kernels import assign as kernels
 from state.batches import SCORE, TRANSITION, ProfileBatch, ScoredBatch, SegmentCounts
+from state.cold_store import ColdStore
 from state.features import DIMENSIONS
 from state.metrics import Metrics
 from state.models import PropensityModel, SegmentModel
@@ -34,11 +36,13 @@ class ScoreSettings:
 
 @dataclass(slots=True)
 class _Models:
-    """The newest versions, and how many calls came since the counts were last told."""
+    """The newest versions, how many calls came since the counts were last told, and the counts, which those of shoppers
+    in the cold tier are part of."""
 
     segments: SegmentModel | None = None
     propensities: dict[str, PropensityModel] = field(default_factory=dict)
     calls: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 class Score:
@@ -51,9 +55,12 @@ class Score:
     segment and group are -1 and propensities nan.
     """
 
-    def __init__(self, shard: int, metrics: Metrics, settings: ScoreSettings | None = None) -> None:
+    def __init__(
+        self, shard: int, metrics: Metrics, settings: ScoreSettings | None = None, cold: ColdStore | None = None
+    ) -> None:
         self.shard = shard
-        self.tables = {"scores": Table(SCORE_ROW)}
+        self._cold = ColdTier(cold)
+        self.tables = {"scores": Table(SCORE_ROW), "cold": self._cold.table}
         self._settings = settings or ScoreSettings()
         self._metrics = metrics
         self._models = _Models()
@@ -87,16 +94,23 @@ class Score:
     def restored(self) -> None:
         """Count anew after the tables were loaded."""
         table = self.tables["scores"]
+        self._cold.restored()
         segments = table.rows["segment"][: table.size]
         self._counts = np.bincount(segments[segments >= 0], minlength=len(self._place_of)).astype(np.int64)
 
     def extra_state(self) -> bytes:
         """The models in force: what survives a restart besides the tables."""
+        self._models.counts = self._counts
         return pickle.dumps(self._models, protocol=5)
+
+    def before_snapshot(self) -> None:
+        """Bring the cold tier to the disk."""
+        self._cold.before_snapshot()
 
     def restore_extra(self, state: bytes) -> None:
         """Take over what `extra_state` gave."""
         self._models = pickle.loads(state)
+        self._counts = self._models.counts
         if self._models.segments is not None:
             self._take_segments(self._models.segments)
 
@@ -115,9 +129,11 @@ class Score:
         scores = np.full(n, unknown)
         transitions = np.zeros(n, TRANSITION)
         if n == 0:
+            self._send_away(batch)
             return ScoredBatch(batch, scores, transitions)
         self._make_rows(profiles["row"])
         table = self.tables["scores"]
+        profiles = self._cold.bring_back(profiles, table)
         before, held = np.empty(n, np.int32), np.empty(n, np.int32)
         kernels.open_rows(profiles, table.rows, self._place_of, self._counts, before, held)
         logs = np.empty((n, DIMENSIONS), np.float32)
@@ -131,7 +147,16 @@ class Score:
         moved = kernels.settle(profiles, before, scores, table.rows, table.dirty, self._counts, transitions)
         if moved:
             self._metrics.transitions.labels(kind="cluster").inc(moved)
+        self._send_away(batch)
+        if len(batch.triggers):
+            return ScoredBatch(batch, scores, np.concatenate([transitions[:moved], batch.triggers]))
         return ScoredBatch(batch, scores, transitions[:moved])
+
+    def _send_away(self, batch: ProfileBatch) -> None:
+        """Rows of shoppers who left for the cold tier; the counts go on counting them."""
+        if len(batch.left):
+            gone = self._cold.send_away(batch.left, self.tables["scores"])
+            self.tables["scores"].rows[gone] = (0, NO_SEGMENT, NO_SEGMENT)
 
     def _assign(self, model: SegmentModel, logs: np.ndarray, held: np.ndarray, scores: np.ndarray) -> None:
         """Fill segment, macro and margin; a shopper whose segment no longer lives is free to go to any."""

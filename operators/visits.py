@@ -38,7 +38,7 @@ def split_reference(rows: np.ndarray, hashes: np.ndarray, shards: int) -> list[t
 
 def count_item_shards(items: np.ndarray, item_shards: int) -> int:
     """How many item shards a set of items falls into."""
-    return len(np.unique(items % np.uint64(item_shards)))
+    return int(np.count_nonzero(np.bincount((items % np.uint64(item_shards)).astype(np.int64))))
 
 
 class SplitVisits:

@@ -62,6 +62,14 @@ KINDS = (
     ITEM,
 ) = range(len(KINDS))
 
+DIMENSIONS_TOLD = ("device", "channel", "country")
+"""What an act may tell of its circumstances, besides the declared names of its context."""
+
+CONTEXT_NAMES_MAX = 5
+"""How many names of contexts can be declared."""
+
+TOLD_MAX = len(DIMENSIONS_TOLD) + CONTEXT_NAMES_MAX
+
 EVENT = np.dtype(
     [
         ("ts", "i8"),  # event time, ms
@@ -69,22 +77,26 @@ EVENT = np.dtype(
         ("item", "u8"),
         ("category", "u8"),
         ("event_id", "u8"),  # hash of event_id, else of the record's bytes
-        ("price", "i8"),  # money of one piece; -1 where the event gives none
-        (
-            "value",
-            "f8",
-        ),  # custom value; 1 or 0 for consent; purchase lines: quantity (negative: sent back); else quantity or 1
+        ("price", "i8"),  # money of one piece; -1 where the event gives none; attributes: ATTRIBUTE_TEXT and so on
+        ("value", "f8"),  # custom: value or 0; consent: 1 or 0; lines: quantity (negative: sent back); else it, or 1
         ("aux", "u8"),  # identify: hash of anonymous_id; custom: hash of name; impression: hash of experiment
         ("offset", "i8"),  # the record's offset in its partition, or line of its file
         ("read_at", "f8"),  # system time the record was read, epoch seconds
+        ("dwell_ms", "i8"),  # how long an act lasted; -1 where it is not told
+        ("told", "u8", (TOLD_MAX,)),  # hashes of device, channel, country and of the declared names of context, sorted
         ("user_at", "i4"),  # the shopper's id is buffer[user_at : user_at + user_len]
         ("user_len", "i4"),
         ("record", "i4"),  # which record of the raw batch
         ("kind", "u1"),
-        ("head", "u1"),  # 1 on an event's first row: a purchase of n lines is n rows, all other events are one
+        ("head", "u1"),  # 1 on an event's first row: a purchase of n lines is n rows, n attributes are n, others one
     ],
     align=True,
 )
+"""Of an attribute of a `profile` event: `item` its name, `category` its text (0: none or empty), `value` its number or
+1 and 0 for a bool; the one row of an event without attributes has item 0."""
+
+ATTRIBUTE_TEXT, ATTRIBUTE_NUMBER, ATTRIBUTE_BOOL = range(3)
+"""What an attribute is: the `price` of its row."""
 
 PROFILE = np.dtype(
     [
@@ -95,7 +107,8 @@ PROFILE = np.dtype(
         ("user_at", "i4"),  # span in ProfileBatch.ids
         ("user_len", "i4"),
         ("acts", "i4"),  # events in this batch; 0 for a shopper who was swept
-        ("fresh", "u1"),  # the row is new (or reused): what later steps hold for it is to be forgotten first
+        ("fresh", "u1"),  # the row is new (or reused): what later steps hold for it is to be forgotten first; 2: and
+        # what they put aside for the shopper taken up, who is back from the cold tier
         ("erased", "u1"),  # the shopper goes: delete the record, clear the row
         ("recent_n", "u1"),
         ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
@@ -148,13 +161,20 @@ TRANSITION = np.dtype(
 
 TRANSITION_KINDS = ("cluster", "rule", "trigger")
 
+TRIGGERS = ("cart_abandoned", "browsed_without_buying", "lapsed")
+"""What follows from nothing happening; of a transition of kind "trigger", `after` is a place in this tuple."""
+
+CART_ABANDONED, BROWSED, LAPSED = range(len(TRIGGERS))
+
 
 @dataclass(slots=True)
 class RawBatch:
     """Records as they were read: one buffer, the spans of the values in it, their offsets.
 
     `buffer` uint8[bytes]; `starts`, `ends`, `offsets` int64[n]; `source` a topic or a file's name; `partition` its
-    number (0 for a file); `read_at` epoch seconds.
+    number (0 for a file); `read_at` epoch seconds. `part` is the engine's name of the input part. A batch without
+    records tells that the part has been read to its end for now, for `idle_ms` already, or for good (`ended`); with
+    neither, that it is no longer known to be at its end.
     """
 
     buffer: np.ndarray
@@ -164,6 +184,9 @@ class RawBatch:
     source: str
     partition: int
     read_at: float
+    part: str = ""
+    idle_ms: int = 0
+    ended: bool = False
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -175,10 +198,12 @@ class RawBatch:
 
 @dataclass(slots=True)
 class EventBatch:
-    """Decoded events of one user shard (or of no shopper, for `item` events): rows of EVENT and the buffer of the ids.
+    """Decoded events of one user shard: rows of EVENT and the buffer of the ids.
 
-    `origin` is the number of the process that read them: what its count of events in flight is told when they are done.
-    `source`, `partition` and the rows' `offset` say where they came from.
+    Every shard gets the rows of `item` events (kind ITEM: user 0, `told[0]` the hash of the brand) at their place among
+    those of its shoppers. `origin` is the number of the process that read them: what its count of events in flight is
+    told when they are done (those of `item` events are told by the decoder). `source`, `partition` and the rows'
+    `offset` say where they came from; `part` is the hash of the input part's name, `newest_ts` its newest event time.
     """
 
     rows: np.ndarray
@@ -186,6 +211,9 @@ class EventBatch:
     origin: int = 0
     source: str = ""
     partition: int = 0
+    shard: int = 0
+    part: int = 0
+    newest_ts: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -195,7 +223,26 @@ class EventBatch:
         rows = self.rows.copy()
         ids, starts = gather_spans(self.buffer, rows["user_at"], rows["user_len"])
         rows["user_at"] = starts
-        return (EventBatch, (rows, ids, self.origin, self.source, self.partition))
+        where = (self.origin, self.source, self.partition, self.shard, self.part, self.newest_ts)
+        return (EventBatch, (rows, ids, *where))
+
+
+@dataclass(slots=True, frozen=True)
+class Pulse:
+    """How far an input part is, told to a user shard that got none of its events for a while.
+
+    `part` the hash of its name; `newest_ts` its newest event time (0: none since the start); `idle_ms` for how long it
+    has been read to its end (0: it is being read); `ended`: for good.
+    """
+
+    shard: int
+    part: int
+    newest_ts: int
+    idle_ms: int = 0
+    ended: bool = False
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(slots=True)
@@ -272,9 +319,10 @@ class ProfileBatch:
     """A row for each shopper who acted (or was swept) in a batch of one user shard.
 
     `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT in event order; `pairs` PAIR and
-    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `sequence` numbers the
-    batches of a shard within a process; `item_shards` how many item shards will answer; `watermark_ts` the newest event
-    time of the shard.
+    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `triggers` TRANSITION, what
+    followed from nothing happening; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier and whose
+    rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how many item
+    shards will answer; `watermark_ts` the shard's watermark.
     """
 
     shard: int
@@ -289,6 +337,8 @@ class ProfileBatch:
     receipt: Receipt
     item_shards: int
     watermark_ts: int = 0
+    triggers: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
+    left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
 
     def __len__(self) -> int:
         return len(self.rows)

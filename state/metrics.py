@@ -139,6 +139,7 @@ class Metrics:
             "ignored_total", "What was passed over for a bound or for want of a declaration.", "what"
         )
         self.transitions = counter("transitions_total", "Changes of segment.", "kind")
+        self.triggers = counter("triggers_total", "What followed from nothing happening.", "trigger")
         self.drift = counter("drift_total", "Drifts detected.", "signal")
         self.event_to_redis = histogram(
             "event_to_redis_seconds", "From reading an event to Redis's answer.", SECONDS_BUCKETS
@@ -155,7 +156,8 @@ class Metrics:
         self.watermark_lag = gauge("watermark_lag_seconds", "System time less the watermark.")
         self.in_flight = gauge("in_flight_events", "Events read and not yet answered for.")
         self.journal_bytes = gauge("journal_bytes", "Bytes of all journals of this process.")
-        self.state_users = gauge("state_users", "Shoppers in the tables.")
+        self.state_users = gauge("state_users", "Shoppers known.")
+        self.cold_users = gauge("cold_users", "Those of them in the cold tier.")
         self.state_items = gauge("state_items", "Items in the tables.")
         self.state_bytes = gauge("state_bytes", "Bytes of state in memory.", "component")
         self.segment_users = gauge("segment_users", "Shoppers in each segment.", "segment")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
+_PARTS = ("journals", "cold", "recovery", "names")
 
 
 class StoreError(Exception):
@@ -18,7 +19,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A state directory: `journals` (deltas), `recovery` (the engine's markers), `names` (texts).
+    """A state directory: `journals` (deltas), `cold` (packed rows), `recovery` (the engine's markers), `names` (texts).
 
     `state_id` names it for good; the numbers of shards and of recovery partitions are fixed when it is made.
     """
@@ -33,6 +34,10 @@ class Store:
     @property
     def journals(self) -> Path:
         return self.directory / "journals"
+
+    @property
+    def cold(self) -> Path:
+        return self.directory / "cold"
 
     @property
     def recovery(self) -> Path:
@@ -72,9 +77,9 @@ def open_store(
     described = directory / "store.json"
     new = not described.exists()
     if new:
-        if any(any((directory / part).glob("*")) for part in ("journals", "recovery", "names")):
+        if any(any((directory / part).glob("*")) for part in _PARTS):
             raise StoreError(f"{described}: gone, but the directory holds state; put it back, or give --state another")
-        for part in ("journals", "recovery", "names"):
+        for part in _PARTS:
             (directory / part).mkdir(parents=True, exist_ok=True)
         made = _Description(FORMAT, uuid.uuid4().hex, user_shards, item_shards, recovery_partitions)
         draft = directory / "store.json.draft"
@@ -86,6 +91,7 @@ def open_store(
     found = read_store(directory, sync)
     assert found is not None
     found.agrees(user_shards, item_shards)
+    found.cold.mkdir(exist_ok=True)  # a directory made before there was a cold tier has none
     return found, new
 
 

@@ -9,6 +9,13 @@ from state.compiled import kernel
 _FREE = -1
 
 
+@kernel
+def home_slot(h, slots):
+    """Where the search for a hash begins in an index of `slots` (a power of two): by its high bits, since the low ones
+    chose the shard and are alike in all of its hashes."""
+    return (h >> np.uint64(24)) & np.uint64(slots - 1)
+
+
 class Table:
     """A growing array of fixed-size records with a flag for each row that changed since the last snapshot.
 
@@ -68,7 +75,7 @@ def _find(slot_hashes, slot_rows, wanted, out):
     mask = np.uint64(len(slot_rows) - 1)
     for i in range(len(wanted)):
         h = wanted[i]
-        s = h & mask
+        s = home_slot(h, len(slot_rows))
         while slot_rows[s] != _FREE and slot_hashes[s] != h:
             s = (s + np.uint64(1)) & mask
         out[i] = slot_rows[s]
@@ -80,7 +87,7 @@ def _find_or_add(slot_hashes, slot_rows, wanted, next_row, out):
     added = 0
     for i in range(len(wanted)):
         h = wanted[i]
-        s = h & mask
+        s = home_slot(h, len(slot_rows))
         while slot_rows[s] != _FREE and slot_hashes[s] != h:
             s = (s + np.uint64(1)) & mask
         if slot_rows[s] == _FREE:
@@ -97,7 +104,7 @@ def _fill(slot_hashes, slot_rows, hashes):
     for row in range(len(hashes)):
         h = hashes[row]
         if h != np.uint64(0):
-            s = h & mask
+            s = home_slot(h, len(slot_rows))
             while slot_rows[s] != _FREE:
                 s = (s + np.uint64(1)) & mask
             slot_hashes[s] = h
@@ -154,7 +161,7 @@ class HashIndex:
 def _refill(slot_hashes, slot_rows, hashes, rows):
     mask = np.uint64(len(slot_rows) - 1)
     for i in range(len(rows)):
-        s = hashes[i] & mask
+        s = home_slot(hashes[i], len(slot_rows))
         while slot_rows[s] != _FREE:
             s = (s + np.uint64(1)) & mask
         slot_hashes[s] = hashes[i]

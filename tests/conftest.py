@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 import servers
+from hypothesis import settings
+
+settings.register_profile(
+    "ci", derandomize=True
+)  # a change is taken in or not whatever the day; elsewhere all is tried
+if os.environ.get("CI") == "true":
+    settings.load_profile("ci")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,6 +29,7 @@ from operators.personalize import Personalize, PersonalizeSettings
 from operators.write_redis import RedisSettings, RedisWriter
 from state.batches import (
     ACT,
+    DIMENSIONS_TOLD,
     FETCH,
     KINDS,
     PAIR,
@@ -38,6 +39,7 @@ from state.batches import (
     TOUCH,
     TRANSITION,
     TRANSITION_KINDS,
+    TRIGGERS,
     DeadLetter,
     ProfileBatch,
     Receipt,
@@ -45,7 +47,7 @@ from state.batches import (
     WriteBatch,
 )
 from state.event_types import PurchaseLine, Wire
-from state.features import CATALOGUE, DIMENSIONS, LIFETIME, MEASURES, WINDOWS
+from state.features import CATALOGUE, DIMENSIONS, LIFETIME, MEASURES, PATTERNS, WINDOWS, told_features
 from state.flow_control import FlowControl
 from state.metrics import OTHER_STREAM, STREAMS, Histogram, Metrics
 from state.models import SegmentCard, SegmentModel
@@ -250,7 +252,12 @@ def test_every_metric_stands_on_the_page_with_type_and_labels() -> None:
 
 @pytest.mark.parametrize(
     ("label", "values"),
-    [("stream", (*STREAMS, OTHER_STREAM)), ("kind", TRANSITION_KINDS), ("model", MODELS)],
+    [
+        ("stream", (*STREAMS, OTHER_STREAM)),
+        ("kind", TRANSITION_KINDS),
+        ("model", MODELS),
+        ("trigger", TRIGGERS),
+    ],
 )
 def test_the_values_of_closed_labels_stand_on_the_page(label: str, values: tuple[str, ...]) -> None:
     """A dashboard can rely on the sets."""
@@ -263,10 +270,13 @@ def test_every_feature_stands_on_the_page_by_name_or_pattern() -> None:
     windowed = {f"{m}_{w}" for m in _names("Features", "measure") for w in _names("Features", "window")}
     assert windowed == {f"{m}_{w}" for m in MEASURES for w in WINDOWS}
     named = set(_names("Features", "feature"))
-    assert named == {feature.name for feature in LIFETIME}
-    assert "`hour_<from>_<to>_share`" in PAGE
+    told = {f.name for dimension in DIMENSIONS_TOLD for f in told_features(dimension)}
+    assert named == {feature.name for feature in LIFETIME} | told
+    assert set(_names("Features", "pattern")) == {feature.name for feature in PATTERNS}
+    assert "`hour_<from>_<to>_share`" in PAGE and "`weekday_<day>_share`" in PAGE
     shares = {f"hour_{a}_{b}_share" for a in range(24) for b in range(a + 1, 25)}
-    assert windowed | named | shares == CATALOGUE.keys()
+    days = {f"weekday_{day}_share" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
+    assert windowed | named | shares | days == CATALOGUE.keys()
 
 
 def test_every_step_id_under_which_something_is_kept_stands_on_the_page() -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.settings import Settings
-from state.features import CATALOGUE, MODEL_FEATURES, SHARES
+from state.features import MODEL_FEATURES, PATTERNS, SHARES, catalogue
 from state.redis_keys import Keys
 
 _JSON_FIELDS = ("recs", "rules", "variants")
@@ -72,19 +72,20 @@ def show_segments(settings: Settings, as_json: bool) -> None:
     _console().print(table)
 
 
-def show_features(as_json: bool) -> None:
+def show_features(settings: Settings, as_json: bool) -> None:
     """Print the catalogue of features; the shares of hours, one for every two hours, as one line."""
+    every = catalogue(settings.events.custom_names, settings.events.context_names)
     if as_json:
         names = ("name", "unit", "window", "meaning", "source")
-        _print_json([{name: getattr(feature, name) for name in names} for feature in CATALOGUE.values()])
+        _print_json([{name: getattr(feature, name) for name in names} for feature in (*every.values(), *PATTERNS)])
         return
     table = Table("feature", "unit", "window", "meaning")
     shares = {feature.name for feature in SHARES}
-    for feature in CATALOGUE.values():
+    for feature in (*every.values(), *PATTERNS):
         if feature.name not in shares:
             table.add_row(feature.name, feature.unit, feature.window or "-", feature.meaning)
     table.add_row(
-        "hour_A_B_share", "share", "-", "share of all events between A:00 and B:00, shop time; 0 <= A < B <= 24"
+        "hour_A_B_share", "share", "-", "share of all acts between A:00 and B:00, shop time; 0 <= A < B <= 24"
     )
     _console().print(table)
 
@@ -128,7 +129,7 @@ def _features(settings: Settings, user_id: str) -> Mapping[str, object] | None:
         return None
     from flows.inspect import features_of  # it loads the tables' code: only where there are tables
 
-    return features_of(settings.state.directory, user_id)
+    return features_of(settings, user_id)
 
 
 def _hash(client: redis.Redis, key: str | bytes) -> dict[bytes, bytes]:
@@ -206,6 +207,8 @@ def _number(value: object) -> float:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "-"
     return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else _plain(value)
 
 

@@ -4,72 +4,91 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.windows import ACTS, CARTS, CLICKS, D_MS, D_N, H_MS, H_N, PURCHASES, SEARCHES, VIEWS
+from operators.kernels.windows import WINDOWS, window_sums
 from state.batches import MONEY_UNIT, RECENT_ITEMS
 from state.compiled import kernel
-from state.profile_table import CATEGORIES, DAYS, HOURS, ID_CHUNK, PIECE_UNIT
+from state.profile_table import (
+    CARTS,
+    CATEGORY,
+    CLICKS,
+    ID_CHUNK,
+    ITEMS_BOUGHT,
+    MEASURE_TAGS,
+    PIECE_UNIT,
+    PURCHASES,
+    SEARCHES,
+    SPEND,
+    VIEWS,
+)
 
 
 @kernel
-def model_features(row, now, x):
-    """The models' features of a row (PROFILE_ROW) as of `now` (ms), in the order of MODEL_FEATURES, into x float32.
+def focus_of(cells, row, tag):
+    """The share of the heaviest value of one kind of taste; 0 where there is none."""
+    heaviest = total = np.int64(0)
+    c = np.int64(row.tastes) - 1
+    while c >= 0:
+        chunk = cells.rows[c]
+        for k in range(chunk.count):
+            if chunk.tags[k] == tag:
+                total += chunk.amounts[k]
+                heaviest = max(heaviest, chunk.amounts[k])
+        c = np.int64(chunk.next) - 1
+    return heaviest / total if total > 0 else 0.0
 
-    One pass over each ring: this code is compiled into every kernel that needs features, and short code compiles fast.
-    """
-    for k in range(len(x)):
-        x[k] = 0.0
-    tile = now // H_MS
-    head = np.int64(row.heads[HOURS])
-    for t in range(max(tile, head) - H_N + 1, min(tile, head) + 1):
-        k = t % H_N
-        x[0] += row.hours_counts[VIEWS, k]
-        x[4] += row.hours_counts[CARTS, k]
-    tile = now // D_MS
-    head = np.int64(row.heads[DAYS])
-    pieces = money = np.int64(0)
-    for t in range(max(tile, head) - D_N + 1, min(tile, head) + 1):
-        k = t % D_N
-        x[1] += row.days[VIEWS, k]
-        x[2] += row.days[CLICKS, k]
-        x[3] += row.days[SEARCHES, k]
-        x[5] += row.days[CARTS, k]
-        x[6] += row.days[PURCHASES, k]
-        x[13] += row.days[ACTS, k] > 0
-        pieces += row.items_days[k]
-        money += row.spend_days[k]
-    x[7] = pieces / PIECE_UNIT
-    x[8] = money / MONEY_UNIT
+
+@kernel
+def model_features(row, s, cells, now, gap_ms, x):
+    """The models' features of a row (PROFILE_ROW, its SESSION_ROW, the slab of cells) as of `now` (ms), in the order of
+    MODEL_FEATURES, into x float32."""
+    sums = np.empty((MEASURE_TAGS, WINDOWS), np.int64)
+    active = window_sums(cells, row.cells, now, sums)
+    x[0] = sums[VIEWS, 1]
+    x[1] = sums[VIEWS, 3]
+    x[2] = sums[CLICKS, 3]
+    x[3] = sums[SEARCHES, 3]
+    x[4] = sums[CARTS, 1]
+    x[5] = sums[CARTS, 3]
+    x[6] = sums[PURCHASES, 3]
+    x[7] = sums[ITEMS_BOUGHT, 3] / PIECE_UNIT
+    x[8] = sums[SPEND, 3] / MONEY_UNIT
     x[9] = row.spend / MONEY_UNIT / row.orders if row.orders > 0 else 0.0
-    x[10] = row.sessions
-    x[11] = row.session_events
-    x[12] = max(row.last_ts - row.session_start_ts, 0) / 60_000.0
-    x[14] = row.price_mean
-    heaviest = np.float32(0.0)
-    for c in range(CATEGORIES):
-        heaviest = max(heaviest, row.category_weights[c])
-    x[15] = heaviest / row.category_total if row.category_total > 0 else 0.0
+    x[10] = s.closed + s.open
+    x[11] = 0.0
+    x[12] = 0.0
+    if s.open > 0 and now <= s.end[0] + gap_ms:
+        x[11] = s.events[0]
+        x[12] = (s.end[0] - s.start[0]) / 60_000.0
+    x[13] = active
+    x[14] = row.price_sum / row.price_weight / 100.0 if row.price_weight > 0 else 0.0
+    x[15] = focus_of(cells, row, CATEGORY)
     total = np.int64(0)
     for h in range(24):
         total += row.hours[h]
+    for quarter in range(4):
+        x[16 + quarter] = 0.0
     if total > 0:
         for h in range(24):
             x[16 + h // 6] += row.hours[h] / total
 
 
 @kernel
-def describe(rows, ids, who, places, flags, flagged, now, out, id_bytes, fetches, fetched_max):
+def describe(
+    profiles, sessions, cells, ids, who, places, flags, flagged, now, gap_ms, out, id_bytes, fetches, fetched_max
+):
     """Write the PROFILE rows of the shoppers in `who`: features, recent items, ids; and FETCH rows of the acting ones.
 
-    The first `flagged` places acted in this batch (their features are as of their newest event), the others were swept
-    (as of `now`). Returns (bytes of ids, fetches).
+    `flags` int32[places, 3]: events in this batch, fresh, erased. The first `flagged` places acted in this batch (their
+    features are as of their newest event), the others were swept (as of `now`). Returns (bytes of ids, fetches).
     """
     at = 0
     n_fetches = 0
     for p in range(places):
-        row = rows[who[p]]
+        row = profiles.rows[who[p]]
+        s = sessions.rows[who[p]]
         one = out[p]
         one.user = row.hash
-        one.event_ts = row.last_ts
+        one.event_ts = row.event_ts
         one.version = row.events
         one.row = who[p]
         one.user_at = at
@@ -78,17 +97,16 @@ def describe(rows, ids, who, places, flags, flagged, now, out, id_bytes, fetches
         for k in range(row.id_len):
             id_bytes[at + k] = ids[base + k]
         at += row.id_len
-        acted = p < flagged
-        one.acts = flags[p, 0] if acted else 0
-        one.fresh = flags[p, 1] if acted else 0
-        one.erased = flags[p, 2] if acted else 0
-        one.recent_n = row.recent_n
+        one.acts = flags[p, 0]
+        one.fresh = flags[p, 1]
+        one.erased = flags[p, 2]
+        one.recent_n = s.recent_n
         for k in range(RECENT_ITEMS):
-            one.recent[k] = row.recent[k]
-        model_features(row, row.last_ts if acted else max(now, row.last_ts), one.x)
-        if acted and one.acts > 0:
-            for k in range(min(np.int64(row.recent_n), fetched_max)):
-                fetches[n_fetches].item = row.recent[k]
+            one.recent[k] = s.recent[k]
+        model_features(row, s, cells, row.event_ts if p < flagged else max(now, row.event_ts), gap_ms, one.x)
+        if p < flagged and one.acts > 0:
+            for k in range(min(np.int64(s.recent_n), fetched_max)):
+                fetches[n_fetches].item = s.recent[k]
                 fetches[n_fetches].position = p
                 fetches[n_fetches].slot = k
                 n_fetches += 1

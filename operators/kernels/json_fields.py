@@ -265,14 +265,14 @@ def object_end(b, p, e, found):
         q, kind, after = value_end(b, p, e)
         if after < 0:
             return -1
+        if kind == NESTED and field != CONTEXT and field != LINES and field != ITEM_IDS:
+            return -1  # nobody would read what is between, which may be no JSON
         if 0 <= field < FIELDS:
             if found[field] != ABSENT:
                 return -1
             found[field] = kind
             found[AT + field] = p + 1 if kind == STRING else p
             found[END + field] = q
-        elif kind == NESTED:
-            return -1
         p = past_blank(b, after, e)
         if p >= e:
             return -1

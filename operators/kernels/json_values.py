@@ -69,6 +69,15 @@ def decimal(b, p, q):
 
 
 @kernel
+def _without(digits, places):
+    """A decimal's digits without the last `places`, rounded half to even."""
+    scale = _POWERS[places]
+    kept = digits // scale
+    rest = 2 * (digits - kept * scale)
+    return kept + 1 if rest > scale or (rest == scale and kept % 2 == 1) else kept
+
+
+@kernel
 def money(b, found, field):
     """Ten-thousandths of a price, half to even; -1 where it is absent or null, -2 where the authority is to look."""
     kind = found[field]
@@ -83,12 +92,24 @@ def money(b, found, field):
         return np.int64(-2)
     if places <= 4:
         return digits * _POWERS[4 - places]
-    scale = _POWERS[places - 4]
-    whole = digits // scale
-    rest = 2 * (digits - whole * scale)
-    if rest > scale or (rest == scale and whole % 2 == 1):
-        whole += 1
-    return whole
+    return _without(digits, places - 4)
+
+
+@kernel
+def whole(b, found, field):
+    """A number of 0 or more, half to even; -1 where it is absent or null, -2 where the authority is to look.
+
+    Fifteen digits are below NUMBER_MAX.
+    """
+    kind = found[field]
+    if kind == ABSENT or kind == NULL:
+        return np.int64(-1)
+    if kind != INTEGER and kind != DECIMAL:
+        return np.int64(-2)
+    digits, places, negative = decimal(b, found[AT + field], found[END + field])
+    if digits < 0 or negative:
+        return np.int64(-2)
+    return _without(digits, places) if places > 0 else digits
 
 
 @kernel

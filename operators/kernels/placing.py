@@ -6,6 +6,7 @@ import numpy as np
 
 from state.compiled import kernel
 from state.profile_table import ID_CHUNK
+from state.table import home_slot
 
 FREE = -1
 
@@ -20,12 +21,14 @@ def _same_id(buffer, at, length, ids, chunk):
 
 
 @kernel
-def place(events, buffer, slot_hashes, slot_rows, rows, ids, free, size, rows_max, id_rows, out):
+def place(events, buffer, slot_hashes, slot_rows, rows, ids, free, size, room, known, id_rows, out, made):
     """Find or make the row of each event's shopper; hashes and the ids' bytes must agree.
 
     `events` EVENT[n]; `buffer` uint8; `slot_hashes`, `slot_rows` an index with room for n more; `rows` PROFILE_ROW with
     room for n more than `size`; `ids` uint8, the id table flat, with room for every new id behind `id_rows`; `free`
-    int32 rows to use again. `out` int32[n] gets the rows, -1 where `rows_max` leaves no room.
+    int32 rows to use again. `room` is for how many shoppers more there is room, but for those of events that `known`
+    uint8[n] marks, for whom there always is. `out` int32[n] gets the rows, -1 where there is no room and for events of
+    no shopper; `made` int32[n] the new ones.
     Returns (rows in use, id rows in use, free rows left, entries added to the index).
     """
     mask = np.uint64(len(slot_rows) - 1)
@@ -33,28 +36,33 @@ def place(events, buffer, slot_hashes, slot_rows, rows, ids, free, size, rows_ma
     added = 0
     for i in range(len(events)):
         h = events[i].user
+        if h == np.uint64(0):
+            out[i] = FREE
+            continue
         at = events[i].user_at
         length = events[i].user_len
-        s = h & mask
+        s = home_slot(h, len(slot_rows))
         while True:
             row = slot_rows[s]
             if row == FREE:
                 break
-            known = rows[row]
-            if slot_hashes[s] == h and known.id_len == length and _same_id(buffer, at, length, ids, known.id_chunk):
+            one = rows[row]
+            if slot_hashes[s] == h and one.id_len == length and _same_id(buffer, at, length, ids, one.id_chunk):
                 break
             s = (s + np.uint64(1)) & mask
         if row == FREE:
+            if not known[i]:
+                if room <= 0:
+                    out[i] = FREE
+                    continue
+                room -= 1
             chunks = (length + ID_CHUNK - 1) // ID_CHUNK
             if free_n > 0:
                 free_n -= 1
                 row = free[free_n]
-            elif size < rows_max:
+            else:
                 row = size
                 size += 1
-            else:
-                out[i] = FREE
-                continue
             new = rows[row]
             new.hash = h
             new.id_len = length
@@ -65,6 +73,7 @@ def place(events, buffer, slot_hashes, slot_rows, rows, ids, free, size, rows_ma
             id_rows += chunks
             slot_hashes[s] = h
             slot_rows[s] = row
+            made[added] = row
             added += 1
         out[i] = row
     return size, id_rows, free_n, added

@@ -1,102 +1,93 @@
-"""The compiled heart of the profile step: take events in, one by one, and sweep for what their absence means."""
+"""The compiled heart of the profile step: take events in, one by one, in order."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from operators.kernels import carts
+from operators.kernels.facts import fact_of, tell
 from operators.kernels.features import model_features
 from operators.kernels.neighbours import pairs_of
-from operators.kernels.windows import ACTS, CARTS, CLICKS, PURCHASES, SEARCHES, VIEWS, add_amounts, advance, count
+from operators.kernels.profile_parts import (
+    close_decision,
+    keep_sample,
+    open_decision,
+    release,
+    set_attribute,
+    take_order,
+)
+from operators.kernels.sessions import join, recent_since, remember, will_close
+from operators.kernels.tastes import fade, fading_weight, favour, like, number_of
+from operators.kernels.triggers import (
+    CHURN_HORIZON,
+    FACTS_MAX,
+    GAP,
+    HALF_LIFE,
+    PURCHASE_HORIZON,
+    SAMPLE_EVERY,
+    VALUES_MAX,
+    before_act,
+    before_cart_act,
+    before_closing,
+    before_order,
+)
+from operators.kernels.windows import TILE_MS, coarsened, count, custom_tag, roll
 from state.batches import (
     ADD_TO_CART,
     CLICK,
     CONSENT,
+    CUSTOM,
     ERASE,
+    ITEM,
     KINDS,
-    MONEY_UNIT,
+    PROFILE_EVENT,
     PURCHASE,
-    RECENT_ITEMS,
+    REMOVE_FROM_CART,
     SEARCH,
+    TOLD_MAX,
     VIEW,
     WISHLIST,
 )
 from state.compiled import kernel
 from state.features import DIMENSIONS
-from state.profile_table import CATEGORIES, PIECE_UNIT, SEEN
+from state.profile_table import (
+    CART,
+    CART_ACTS,
+    CARTS,
+    CLICKS,
+    ITEMS_BOUGHT,
+    PIECE_UNIT,
+    PURCHASES,
+    REMOVALS,
+    SEARCHES,
+    SEEN,
+    SPEND,
+    VIEWS,
+    WISHLISTS,
+)
 
-TAKEN, DUPLICATE, REFUSED, LATE, NO_ROOM = range(5)
+TAKEN, DUPLICATE, REFUSED, LATE, NO_ROOM, FACT = range(6)
 """What became of an event: its status in `take_in`."""
 
-MEASURE_OF = np.full(len(KINDS), -1, np.int8)
-"""Which ring counts an event type."""
-MEASURE_OF[[VIEW, CLICK, SEARCH, ADD_TO_CART, PURCHASE]] = VIEWS, CLICKS, SEARCHES, CARTS, PURCHASES
+TAG_OF = np.zeros(len(KINDS), np.uint8)
+"""The tag under which an event type is counted; 0: none."""
+TAG_OF[[VIEW, CLICK, SEARCH, ADD_TO_CART, REMOVE_FROM_CART, WISHLIST, PURCHASE]] = [
+    VIEWS,
+    CLICKS,
+    SEARCHES,
+    CARTS,
+    REMOVALS,
+    WISHLISTS,
+    PURCHASES,
+]
 
+STRENGTH = np.zeros(len(KINDS), np.float32)
+"""How much a liking says of an item's popularity."""
+STRENGTH[[VIEW, CLICK, WISHLIST, ADD_TO_CART, PURCHASE]] = [1.0, 1.0, 1.5, 2.0, 3.0]
 
-@kernel
-def _half(elapsed_ms, half_life_ms):
-    return np.float32(2.0 ** (-elapsed_ms / half_life_ms))
-
-
-@kernel
-def _local_hour(ts, zone_times, zone_offsets):
-    k = np.searchsorted(zone_times, ts, side="right") - 1
-    return ((ts + zone_offsets[max(k, 0)]) // 3_600_000) % 24
-
-
-@kernel
-def _take_category(row, category, weight):
-    lightest = 0
-    for c in range(CATEGORIES):
-        if row.categories[c] == category:
-            row.category_weights[c] += weight
-            return
-        if row.category_weights[c] < row.category_weights[lightest]:
-            lightest = c
-    row.categories[lightest] = category  # Space-Saving: the newcomer inherits what it displaces
-    row.category_weights[lightest] += weight
-
-
-@kernel
-def _remember_item(row, item):
-    n = np.int64(row.recent_n)
-    if n == RECENT_ITEMS:
-        n -= 1
-    for k in range(n, 0, -1):
-        row.recent[k] = row.recent[k - 1]
-    row.recent[0] = item
-    row.recent_n = n + 1
-    if row.session_items < RECENT_ITEMS:
-        row.session_items += 1
-
-
-@kernel
-def _keep_sample(x, y, ts, n, features, outcome, at):
-    if n < len(x):
-        for k in range(len(features)):
-            x[n, k] = features[k]
-        y[n] = outcome
-        ts[n] = at
-    return n + 1
-
-
-@kernel
-def close_decision_purchase(row, outcome, horizon_ms, x, y, ts, n):
-    """Close a row's open purchase decision: a sample with its outcome; how many samples there are now."""
-    n = _keep_sample(x, y, ts, n, row.purchase_x, outcome, row.purchase_due - horizon_ms)
-    row.purchase_due = 0
-    for k in range(len(row.purchase_x)):
-        row.purchase_x[k] = 0
-    return n
-
-
-@kernel
-def close_decision_churn(row, outcome, horizon_ms, x, y, ts, n):
-    """Close a row's open churn decision: a sample with its outcome; how many samples there are now."""
-    n = _keep_sample(x, y, ts, n, row.churn_x, outcome, row.churn_due - horizon_ms)
-    row.churn_due = 0
-    for k in range(len(row.churn_x)):
-        row.churn_x[k] = 0
-    return n
+U2_MAX = 65535
+CUSTOM_MAX = 1e11
+"""Values of custom events beyond it count as it: sums of thousands of them still fit."""
 
 
 @kernel
@@ -110,38 +101,113 @@ def _is_duplicate(row, event_id):
 
 
 @kernel
-def _forget(words, row, rows):
-    """Zero a row but for its key: the shopper asked to be forgotten."""
-    h, chunk, length = rows[row].hash, rows[row].id_chunk, rows[row].id_len
-    for k in range(words.shape[1]):
-        words[row, k] = np.uint64(0)
-    rows[row].hash = h
-    rows[row].id_chunk = chunk
-    rows[row].id_len = length
+def _pieces(quantity):
+    """A quantity in thousandths."""
+    return np.int64(np.round(quantity * PIECE_UNIT))
+
+
+@kernel
+def _money(pieces, price):
+    """Pieces (thousandths) times price, rounded half to even."""
+    exact = pieces * price
+    whole = exact // PIECE_UNIT
+    rest = exact - whole * PIECE_UNIT
+    if 2 * rest > PIECE_UNIT or (2 * rest == PIECE_UNIT and whole % 2 == 1):
+        whole += 1
+    return whole
 
 
 @kernel
 def _is_order(events, head):
     """Has the purchase that begins at `head` a line that is not a return?"""
     i = head
-    while i < len(events) and (i == head or not events[i].head):
-        if events[i].value > 0:
+    while i < len(events) and (i == head or (not events[i].head)):
+        if _pieces(events[i].value) > 0:
             return True
         i += 1
     return False
 
 
 @kernel
+def _count_clock(row, ts, zone):
+    """Count an act by hour of the day and day of the week, shop time."""
+    times, offsets = zone
+    k = np.searchsorted(times, ts, side="right") - 1
+    local = ts + offsets[max(k, 0)]
+    hour = (local // 3_600_000) % 24
+    weekday = (local // 86_400_000 + 3) % 7  # 1 January 1970 was a Thursday
+    if row.hours[hour] < U2_MAX:
+        row.hours[hour] += 1
+    if row.weekdays[weekday] < U2_MAX:
+        row.weekdays[weekday] += 1
+
+
+@kernel
+def _advance(slabs, row, ts, half_life_ms):
+    """Move windows and fading figures on to an act at `ts`; the key of its tile, -1: it is late."""
+    if row.last_ts == 0:
+        row.period = ts // half_life_ms
+    elif ts > row.last_ts:
+        if ts // TILE_MS > row.last_ts // TILE_MS:
+            row.cells = roll(slabs.cells, row.cells, ts // TILE_MS)
+        fade(slabs.cells, row, ts // half_life_ms)
+    row.last_ts = max(row.last_ts, ts)
+    return coarsened(ts // TILE_MS, row.last_ts // TILE_MS)
+
+
+@kernel
+def _visit(slabs, row, s, event, order, limits):
+    """The session an act belongs to: its place among the open ones, or -1."""
+    if will_close(s, event.ts, limits[GAP]):
+        before_closing(slabs, row, s, limits)
+    k = join(s, event.ts, limits[GAP])
+    if k >= 0:
+        s.events[k] += 1
+        s.depth[k] += event.kind == VIEW or event.kind == CLICK
+        s.carts[k] += event.kind == ADD_TO_CART
+        s.orders[k] += order
+        if event.dwell_ms >= 0:
+            s.dwell_ms[k] += event.dwell_ms
+            s.dwells[k] += 1
+    return k
+
+
+@kernel
+def _fill_cart(slabs, row, cart, event, price, limits, held):
+    """A cart act: to its place, unless an order has emptied the cart since."""
+    carts.load(slabs.carts, row.cart, cart)
+    before_cart_act(slabs, row, cart, event.ts, limits, held)
+    if event.ts > row.order_ts[0]:
+        pieces = _pieces(event.value)
+        carts.put(cart, event.item, event.ts, pieces if event.kind == ADD_TO_CART else -pieces, price)
+        row.cart = carts.store(slabs.carts, row.cart, cart)
+
+
+@kernel
+def _order(slabs, row, cart, ts, limits, held):
+    """An order: its place among the orders, and an empty cart."""
+    carts.load(slabs.carts, row.cart, cart)
+    before_order(slabs, row, cart, ts, limits, held)
+    take_order(row, ts)
+    if row.cart > 0:
+        carts.empty_until(cart, ts)
+        row.cart = carts.store(slabs.carts, row.cart, cart)
+
+
+@kernel
 def take_in(
     events,
     row_of,
-    rows,
-    words,
-    dirty,
+    profiles,
+    sessions,
+    slabs,
     shard,
     zone,
     limits,
-    measure_of,
+    value_index,
+    fact_index,
+    told_tags,
+    found,
     place_of,
     who,
     flags,
@@ -155,32 +221,40 @@ def take_in(
 ):
     """Take a batch of one user shard in, event by event, in order.
 
-    `events` EVENT[n], `row_of` int32[n] their rows (-1: no room); `rows`, `words`, `dirty` the profile table; `shard`
-    SHARD_ROW[1]; `zone` (times, offsets) of the shop's clock; `limits` int64: session gap, purchase horizon, churn
-    horizon, category half-life (ms), events a sample; `measure_of` int8[kinds] which ring counts a kind (-1: none).
-    Out: `place_of` int32[rows] (all -1 on entry) the place of each row touched, `who` int32[n] the rows by place,
-    `flags` int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches`
-    TOUCH[n]; `samples`, `purchases`, `churns` each (x, y, ts) arrays. Returns the numbers of places, acts, pairs,
-    touches, samples, purchases, churns.
+    `events` EVENT[n], `row_of` int32[n] their rows (-1: no room, or an `item` event); `profiles`, `sessions` the tables
+    and `slabs` their slabs (`operators.kernels.slabs`); `shard` SHARD_ROW[1]; `zone` (times, offsets) of the shop's
+    clock; `limits` int64 (`operators.kernels.triggers`); `value_index`, `fact_index` (hashes, rows) of the slabs values
+    and facts, with room for all that is new; `told_tags` int64[TOLD_MAX].
+    Out: `found` int64[4]: values and facts taken in, values and facts without room; `place_of` int32[rows] (all -1 on
+    entry) the place of each row touched, `who` int32[n] the rows by place, `flags` int32[n, 3] by place: acts, fresh,
+    erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n]; `samples`, `purchases`, `churns`
+    each (x, y, ts, known_ts) arrays. Returns the numbers of places, acts, pairs, touches, samples, purchases, churns.
     """
-    gap_ms, purchase_ms, churn_ms, half_life_ms, sample_every = limits[0], limits[1], limits[2], limits[3], limits[4]
-    sx, sy, st = samples
-    px, py, pt = purchases
-    cx, cy, ct = churns
-    zone_times, zone_offsets = zone
+    value_hashes, value_rows = value_index
+    fact_hashes, fact_rows = fact_index
+    new_values, new_facts = found[:2], found[2:]
     x = np.empty(DIMENSIONS, np.float32)
-    places = n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = 0
+    held = np.zeros(CART_ACTS, np.int64)
+    cart = np.zeros(1, CART)[0]
+    places = n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = np.int64(0)
     state = shard[0]
     skipping = False  # the further lines of an order share the fate of its first
+    key = weight = np.int64(0)
+    visit = np.int64(-1)
     for i in range(len(events)):
         event = events[i]
+        ts = event.ts
+        kind = event.kind
+        if kind == ITEM:
+            tell(slabs.facts, fact_hashes, fact_rows, event, limits[FACTS_MAX], new_facts)
+            status[i] = FACT
+            continue
         r = row_of[i]
         if r < 0:
             status[i] = NO_ROOM
             continue
-        row = rows[r]
-        ts = event.ts
-        kind = event.kind
+        row = profiles.rows[r]
+        s = sessions.rows[r]
         p = place_of[r]
         if p < 0:
             p = places
@@ -190,11 +264,11 @@ def take_in(
             flags[p, 1] = 1 if row.events == 0 and row.refused == 0 else 0
             flags[p, 2] = 0
             places += 1
-        dirty[r] = 1
+        profiles.dirty[r] = 1
         if event.head:
             skipping = True
             if kind == ERASE:
-                _forget(words, r, rows)
+                release(profiles, sessions, slabs, r)
                 flags[p, 0] = 0
                 flags[p, 1] = 0
                 flags[p, 2] = 1
@@ -209,147 +283,132 @@ def take_in(
             skipping = False
             if kind == CONSENT:
                 row.refused = 0 if event.value > 0 else 1
+            if row.events == 0:
+                row.first_ts = ts
+                if flags[p, 2]:
+                    flags[p, 1] = 1  # erased and come back within one batch
+            row.events += 1
+            flags[p, 0] += 1
+            row.first_ts = min(row.first_ts, ts)
+            row.event_ts = max(row.event_ts, ts)
+            state.newest_ts = max(state.newest_ts, ts)
+            state.events += 1
+            status[i] = TAKEN
         elif skipping:
             status[i] = status[i - 1]
             continue
+        if kind > CUSTOM:
+            if kind == PROFILE_EVENT and event.item != 0:
+                set_attribute(slabs.attributes, row, event)
+            status[i] = TAKEN
+            continue
 
-        order = kind == PURCHASE and event.head and _is_order(events, i)
-        measure = measure_of[kind]
-        if kind == PURCHASE and not order:
-            measure = -1
+        sessions.dirty[r] = 1
+        order = kind == PURCHASE and _is_order(events, i) if event.head else False
         if event.head:
-            if row.purchase_due > 0 and ((order and ts >= row.purchase_due - purchase_ms) or ts > row.purchase_due):
-                bought_in_time = 1 if ts <= row.purchase_due else 0
-                n_purchases = close_decision_purchase(row, bought_in_time, purchase_ms, px, py, pt, n_purchases)
-            if row.churn_due > 0 and ts >= row.churn_due - churn_ms:
-                lapsed = 1 if ts > row.churn_due else 0
-                n_churns = close_decision_churn(row, lapsed, churn_ms, cx, cy, ct, n_churns)
-        first = row.events == 0
-        if first and flags[p, 2]:
-            flags[p, 1] = 1  # erased and come back within one batch
-        if first:
-            row.first_ts = ts
-            row.last_ts = ts
-            row.session_start_ts = ts
-            row.sessions = 1
-            row.heads[0] = ts // 300_000
-            row.heads[1] = ts // 3_600_000
-            row.heads[2] = ts // 86_400_000
-        alive = advance(row, ts)
-        status[i] = TAKEN if alive else LATE
-        elapsed = ts - row.last_ts
-        if elapsed > gap_ms:
-            row.sessions += 1
-            row.session_start_ts = ts
-            row.session_events = 0
-            row.session_items = 0
-        weight = np.float32(1.0)
-        if elapsed > 0:
-            fade = _half(elapsed, half_life_ms)
-            for c in range(CATEGORIES):
-                row.category_weights[c] *= fade
-            row.category_total *= fade
-            row.price_weight *= fade
-            row.last_ts = ts
-        elif elapsed < 0:
-            weight = _half(-elapsed, half_life_ms)
-            row.first_ts = min(row.first_ts, ts)
-        if event.head:
-            row.events += 1
-            flags[p, 0] += 1
-            if ts >= row.session_start_ts:
-                row.session_events += 1
-            row.hours[_local_hour(ts, zone_times, zone_offsets)] += 1
-            count(row, alive, ts, ACTS)
-            if measure >= 0:
-                count(row, alive, ts, measure)
-        bought = False
+            if row.purchase_decision > 0:
+                due = slabs.decisions.rows[row.purchase_decision - 1].due
+                if (order and ts >= due - limits[PURCHASE_HORIZON]) or ts > due:
+                    n_purchases = close_decision(
+                        slabs.decisions,
+                        row.purchase_decision,
+                        ts <= due,
+                        limits[PURCHASE_HORIZON],
+                        ts,
+                        purchases,
+                        n_purchases,
+                    )
+                    row.purchase_decision = 0
+            if row.churn_decision > 0:
+                due = slabs.decisions.rows[row.churn_decision - 1].due
+                if ts >= due - limits[CHURN_HORIZON]:
+                    n_churns = close_decision(
+                        slabs.decisions, row.churn_decision, ts > due, limits[CHURN_HORIZON], ts, churns, n_churns
+                    )
+                    row.churn_decision = 0
+            before_act(slabs, row, s, ts, limits)
+            key = _advance(slabs, row, ts, limits[HALF_LIFE])
+            weight = fading_weight(ts, limits[HALF_LIFE], np.int64(row.period))
+            visit = _visit(slabs, row, s, event, order, limits)
+            _count_clock(row, ts, zone)
+            for d in range(TOLD_MAX):
+                if event.told[d] != 0:
+                    v = number_of(slabs.values, value_hashes, value_rows, event.told[d], limits[VALUES_MAX], new_values)
+                    if v >= 0:
+                        favour(slabs.cells, slabs.values, row, told_tags[d], v, weight)
+            if kind == CUSTOM:
+                if key >= 0:
+                    count(slabs.cells, row, key, custom_tag(event.aux, 0), 1)
+                    amount = _pieces(min(max(event.value, -CUSTOM_MAX), CUSTOM_MAX))
+                    if amount != 0:
+                        count(slabs.cells, row, key, custom_tag(event.aux, 1), amount)
+            elif kind != PURCHASE or order:
+                tag = TAG_OF[kind]
+                row.newest[tag - 1] = max(row.newest[tag - 1], ts)
+                if key >= 0:
+                    count(slabs.cells, row, key, tag, 1)
+            if order:
+                _order(slabs, row, cart, ts, limits, held)
+        status[i] = TAKEN if key >= 0 else LATE
+
+        category, price, brand, item = event.category, event.price, np.uint64(0), event.item
+        if item != 0 and slabs.facts.head[0] > 0:
+            f = fact_of(fact_hashes, fact_rows, item)
+            if f >= 0:
+                fact = slabs.facts.rows[f]
+                category = category if category != 0 else fact.category
+                price = price if price >= 0 else fact.price
+                brand = fact.brand
+        strength = STRENGTH[kind]
         if kind == PURCHASE:
-            pieces = np.int64(np.round(event.value * PIECE_UNIT))
-            money = np.int64(np.round(event.value * event.price))
+            pieces = _pieces(event.value)
+            money = _money(pieces, price)
             row.items_bought += pieces
             row.spend += money
-            add_amounts(row, alive, ts, pieces, money)
-            bought = event.value > 0
-            if not bought:
-                row.returns += 1
-            if order:
-                row.orders += 1
-                row.last_purchase_ts = max(row.last_purchase_ts, ts)
+            if key >= 0:
+                count(slabs.cells, row, key, ITEMS_BOUGHT, pieces)
+                count(slabs.cells, row, key, SPEND, money)
+            if pieces > 0:
+                row.gross += money
+            else:
+                row.returned -= money
+                row.returns += pieces < 0
+                strength = np.float32(0.0)
+        elif kind == ADD_TO_CART or kind == REMOVE_FROM_CART:
+            _fill_cart(slabs, row, cart, event, price, limits, held)
 
-        strength = np.float32(0.0)
-        if kind == VIEW or kind == CLICK:
-            strength = np.float32(1.0)
-        elif kind == WISHLIST:
-            strength = np.float32(1.5)
-        elif kind == ADD_TO_CART:
-            strength = np.float32(2.0)
-        elif bought:
-            strength = np.float32(3.0)
-        item = event.item
-        if item != np.uint64(0) and strength > 0:
-            before = row.recent[0] if row.recent_n > 0 else np.uint64(0)
+        if item != 0 and strength > 0:
+            before = s.recent[0] if s.recent_n > 0 else np.uint64(0)
             if before != item:
                 acts[n_acts].position = p
                 acts[n_acts].item = item
                 acts[n_acts].previous = before
                 n_acts += 1
-                n_pairs = pairs_of(item, row.recent, min(row.recent_n, row.session_items), strength, pairs, n_pairs)
-                _remember_item(row, item)
+                together = recent_since(s, s.start[visit]) if visit >= 0 else 0
+                n_pairs = pairs_of(item, s.recent, together, strength, pairs, n_pairs)
+            remember(s, item, ts)
             touch = touches[n_touches]
             touch.item = item
-            touch.category = event.category
+            touch.category = category
             touch.ts = ts
-            touch.price = event.price
+            touch.price = price
             touch.weight = strength
             n_touches += 1
-        if event.category != np.uint64(0) and strength > 0:
-            _take_category(row, event.category, weight)
-            row.category_total += weight
-        if event.price > 0 and strength > 0 and weight > 0:
-            row.price_weight += weight
-            row.price_mean += (np.float32(event.price / MONEY_UNIT) - row.price_mean) * weight / row.price_weight
+            c = b = np.int64(-1)
+            if category != 0:
+                c = number_of(slabs.values, value_hashes, value_rows, category, limits[VALUES_MAX], new_values)
+            if brand != 0:
+                b = number_of(slabs.values, value_hashes, value_rows, brand, limits[VALUES_MAX], new_values)
+            like(slabs.cells, slabs.values, slabs.prices, row, c, b, price, weight)
 
-        state.watermark_ts = max(state.watermark_ts, ts)
         if i + 1 == len(events) or events[i + 1].head:
-            state.events += 1
             state.samples_wait -= 1
             if state.samples_wait <= 0:
-                state.samples_wait = sample_every
-                model_features(row, row.last_ts, x)
-                n_samples = _keep_sample(sx, sy, st, n_samples, x, 0, row.last_ts)
-                if row.purchase_due == 0:
-                    row.purchase_due = row.last_ts + purchase_ms
-                    for k in range(len(x)):
-                        row.purchase_x[k] = x[k]
-                if row.churn_due == 0:
-                    row.churn_due = row.last_ts + churn_ms
-                    for k in range(len(x)):
-                        row.churn_x[k] = x[k]
+                state.samples_wait = limits[SAMPLE_EVERY]
+                model_features(row, s, slabs.cells, row.event_ts, limits[GAP], x)
+                n_samples = keep_sample(samples, n_samples, x, 0, row.event_ts, row.event_ts)
+                if row.purchase_decision == 0:
+                    row.purchase_decision = open_decision(slabs.decisions, row.event_ts + limits[PURCHASE_HORIZON], x)
+                if row.churn_decision == 0:
+                    row.churn_decision = open_decision(slabs.decisions, row.event_ts + limits[CHURN_HORIZON], x)
     return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns
-
-
-@kernel
-def sweep(rows, dirty, begin, end, now, limits, place_of, who, places, purchases, churns):
-    """Look at rows[begin:end] for what happened because nothing happened: decisions whose time has run out.
-
-    Rows not yet in `who` are appended to it (they are re-scored as of `now`). Returns (places, purchases, churns).
-    """
-    px, py, pt = purchases
-    cx, cy, ct = churns
-    n_purchases = n_churns = 0
-    for r in range(begin, end):
-        row = rows[r]
-        if row.hash == np.uint64(0) or row.events == 0 or row.refused:
-            continue
-        if 0 < row.purchase_due < now and n_purchases < len(px):
-            n_purchases = close_decision_purchase(row, 0, limits[1], px, py, pt, n_purchases)
-            dirty[r] = 1
-        if 0 < row.churn_due < now and n_churns < len(cx):
-            n_churns = close_decision_churn(row, 1, limits[2], cx, cy, ct, n_churns)
-            dirty[r] = 1
-        if place_of[r] < 0:
-            place_of[r] = places
-            who[places] = r
-            places += 1
-    return places, n_purchases, n_churns

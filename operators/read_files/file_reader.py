@@ -36,6 +36,9 @@ class FileReader:
     and when it is not the file that the position was taken in.
     """
 
+    caught_up = False
+    """A file is read to its end once."""
+
     def __init__(
         self,
         path: Path | str,

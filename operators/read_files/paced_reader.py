@@ -26,6 +26,9 @@ class PacedReader:
     looked at; `position()` and `exhausted` are the reader's.
     """
 
+    caught_up = False
+    """What is not due yet is there all the same."""
+
     def __init__(self, reader: FileReader, speed: float, clock: Callable[[], float] = time.time) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")

@@ -95,8 +95,10 @@ def test_a_broker_that_hangs_or_goes_is_told_once_and_nothing_is_lost(broker: Br
 
     servers.stop(broker.process)
     until(lambda: reader.read() is None and told("no connection to the leader") == 1)
+    assert not reader.caught_up, "there may be more"
     broker.restart()
     until(lambda: reader.read() is None and told("in reach again") == 1)
+    assert reader.caught_up
     broker.send(b"after")
     assert read_to(reader, 3) == [b"after"]
     assert told("no connection to the leader") == told("in reach again") == 1

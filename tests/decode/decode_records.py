@@ -49,7 +49,8 @@ NUMBERS = (
         "1000000000",
         "1000000000.0001",
     ),
-    *("999999999999999", "9999999999999999", "0.1234567890123456", "123456789.123456", "0.30000000000000004", "1e400"),
+    *("0.5", "1.5", "2.5", "3.50000001", "2.49999999", "999999999999999", "1000000000000000", "9999999999999999"),
+    *("0.1234567890123456", "123456789.123456", "0.30000000000000004", "1e400"),
     *(
         "-1e400",
         "1e-400",
@@ -140,7 +141,21 @@ def _context(rng: random.Random, odd: float) -> Any:
     names = ["campaign", "язык", "weather", "app version", "esc\taped"][: 4 + (rng.random() < odd)]
     if rng.random() < odd:
         return rng.choice([None, {}, [], "x", 5, {"campaign": 5}, {"weather": None}, {"campaign": {"a": "b"}}])
-    return {name: f"v{rng.randrange(3)}" for name in rng.sample(names, rng.randrange(len(names)))}
+    return {name: _text(rng, odd) for name in rng.sample(names, rng.randrange(len(names)))}
+
+
+def _text(rng: random.Random, odd: float) -> str:
+    return rng.choice(TEXTS) if rng.random() < odd else rng.choice(["", "v0", "v1", f"größe {rng.randrange(400)}"])
+
+
+def _attributes(rng: random.Random, odd: float) -> Any:
+    names = ["age", "größe", "vip", "x" * 128, *([rng.choice(TEXTS)] if rng.random() < odd else [])]
+    if rng.random() < odd:
+        return rng.choice([{"a": None}, {"a": []}, [], None, {f"a{k}": k for k in range(rng.choice([64, 65]))}])
+    return {
+        name: rng.choice([_text(rng, odd), _number(rng, odd), True, False])
+        for name in rng.sample(names, rng.randrange(len(names)))
+    }
 
 
 def _lines(rng: random.Random, odd: float) -> Any:
@@ -163,7 +178,8 @@ def fields(rng: random.Random, odd: float) -> dict[str, Any]:
         **{name: lambda: _id(rng, odd) for name in IDS},
         **{name: lambda: _number(rng, odd) for name in AMOUNTS},
         **{
-            name: lambda: rng.choice(["x", "größe", None] if rng.random() > odd else [1, [], "\\", {}]) for name in REST
+            name: lambda: rng.choice([_text(rng, odd), None] if rng.random() > odd else [1, [], "\\", {}])
+            for name in REST
         },
         "ts": lambda: _ts(rng, odd),
         "name": lambda: rng.choice(["review", "é-mail"] if rng.random() > odd else ["share", None, 5, ""]),
@@ -171,9 +187,10 @@ def fields(rng: random.Random, odd: float) -> dict[str, Any]:
         "lines": lambda: _lines(rng, odd),
         "context": lambda: _context(rng, odd),
         "granted": lambda: rng.choice([True, False] if rng.random() > odd else [1, None, "yes"]),
-        "attributes": lambda: {"age": 5, "name": "x", "vip": True} if rng.random() > odd else {"a": None},
+        "attributes": lambda: _attributes(rng, odd),
     }
-    acts = {"item_id": 1.0, **dict.fromkeys(("category", "price", "quantity", "session_id", "device", "dwell_ms"), 0.4)}
+    some = ("category", "price", "quantity", "session_id", "device", "channel", "country", "dwell_ms")
+    acts = {"item_id": 1.0, **dict.fromkeys(some, 0.4)}
     shapes: dict[str, dict[str, float]] = {
         **dict.fromkeys(("view", "click", "add_to_cart", "remove_from_cart", "wishlist"), acts),
         "search": {**acts, "item_id": 0.3, "query": 0.8},
@@ -219,12 +236,12 @@ def record(rng: random.Random, odd: float = 0.05, broken: float = 0.2) -> bytes:
     return bytes(data)
 
 
-def batch(records: list[bytes], source: str = "clicks", gap: bytes = b"\n") -> RawBatch:
-    """A raw batch of records, with something between them that belongs to none."""
+def batch(records: list[bytes], source: str = "clicks", gap: bytes = b"\n", **more: Any) -> RawBatch:
+    """A raw batch of records, with something between them that belongs to none; `more` fields of it."""
     lengths = np.array([len(r) for r in records], np.int64)
     ends = np.cumsum(lengths + len(gap)) - len(gap)
     buffer = np.frombuffer(gap.join(records) + gap, np.uint8)
-    return RawBatch(buffer, ends - lengths, ends, np.arange(len(records)) * 2 + 1000, source, 3, 1.79e9)
+    return RawBatch(buffer, ends - lengths, ends, np.arange(len(records)) * 2 + 1000, source, 3, 1.79e9, **more)
 
 
 def same_rows(left: np.ndarray, left_buffer: np.ndarray, right: np.ndarray, right_buffer: np.ndarray) -> None:

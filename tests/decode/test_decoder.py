@@ -14,17 +14,19 @@ from decode_records import LIMITS, NOW_MS, batch, ids, record, same_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import RAW_BYTES_MAX, Decoder, Limits, decode_reference
+from operators.decode import RAW_BYTES_MAX, Decoder, Limits, decode_reference, item_touches
 from state.batches import (
     CONSENT,
     CUSTOM,
     ERASE,
     IDENTIFY,
     IMPRESSION,
+    ITEM,
     PROFILE_EVENT,
     DeadLetter,
     DeadLetters,
     EventBatch,
+    Pulse,
     RawBatch,
     VisitBatch,
     item_key,
@@ -43,15 +45,16 @@ class Bench:
     """A decoder and all it is told of."""
 
     def __init__(self, limits: Limits = LIMITS, process: int = 0, user_shards: int = USER_SHARDS) -> None:
-        self.names, self.metrics = Names(), Metrics()
+        self.names, self.metrics, self.now = Names(), Metrics(), NOW_MS / 1000
         self.flow_control = FlowControl(10**6, process)
         self.decoder = Decoder(
-            self.names, self.metrics, self.flow_control, user_shards, ITEM_SHARDS, limits, lambda: NOW_MS / 1000
+            self.names, self.metrics, self.flow_control, user_shards, ITEM_SHARDS, limits, lambda: self.now
         )
 
     def __call__(self, *batches: RawBatch) -> None:
         self.events: list[tuple[str, EventBatch]] = []
         self.items: list[tuple[str, VisitBatch]] = []
+        self.pulses: list[tuple[str, Pulse]] = []
         self.letters: list[DeadLetter] = []
         for raw in batches:
             self.flow_control.read(len(raw))
@@ -61,6 +64,8 @@ class Bench:
                 self.letters += part.letters
             elif isinstance(part[1], EventBatch):
                 self.events.append(part)  # type: ignore[arg-type]
+            elif isinstance(part[1], Pulse):
+                self.pulses.append(part)  # type: ignore[arg-type]
             else:
                 self.items.append(part)  # type: ignore[arg-type]
 
@@ -68,9 +73,9 @@ class Bench:
         return self.metrics.registry.get_sample_value(f"coterie_{name}", labels) or 0.0
 
     def one(self, event: dict[str, Any] | bytes) -> EventBatch:
-        """The only batch a single record comes to."""
+        """The only batch of events a single record comes to."""
         self(batch([event if isinstance(event, bytes) else json.dumps(event).encode()]))
-        assert len(self.out) == 1, self.letters
+        assert (len(self.events), self.items, self.letters) == (1, [], [])
         return self.events[0][1]
 
 
@@ -81,10 +86,14 @@ def check_against_reference(bench: Bench, raw: RawBatch) -> None:
     names = Names()
     rows, buffer = expected.events(names), expected.buffer()
     of = (rows["user"] % np.uint64(USER_SHARDS)).astype(int)
-    assert [key for key, _ in bench.events] == [user_key(shard) for shard in np.unique(of)]
-    for (_, events), shard in zip(bench.events, np.unique(of), strict=True):
-        same_rows(events.rows, events.buffer, rows[of == shard], buffer)
-    touches = expected.touches(names)
+    to_all = rows["kind"] == ITEM
+    acting = [shard for shard in range(USER_SHARDS) if to_all.any() or (of == shard).any()]
+    assert [(key, events.shard) for key, events in bench.events] == [(user_key(shard), shard) for shard in acting]
+    for (_, events), shard in zip(bench.events, acting, strict=True):
+        same_rows(events.rows, events.buffer, rows[(of == shard) | to_all], buffer)
+        assert (events.part, events.newest_ts) == (hash_text(raw.part), rows["ts"].max())
+    assert [pulse.shard for _, pulse in bench.pulses] == [shard for shard in range(USER_SHARDS) if shard not in acting]
+    touches = item_touches(rows)
     places = (touches["item"] % np.uint64(ITEM_SHARDS)).astype(int)
     assert [key for key, _ in bench.items] == [item_key(shard) for shard in np.unique(places)]
     for (_, visits), shard in zip(bench.items, np.unique(places), strict=True):
@@ -163,14 +172,51 @@ def test_columns_of_the_rarer_types() -> None:
         ({"type": "custom", "name": "review", "value": 4.5}, CUSTOM, 4.5, "review"),
         ({"type": "impression", "experiment": "e7", "variant": "b"}, IMPRESSION, 1.0, "e7"),
         ({"type": "erase"}, ERASE, 1.0, None),
-        ({"type": "profile", "attributes": {"vip": True}}, PROFILE_EVENT, 1.0, None),
+        ({"type": "custom", "name": "review"}, CUSTOM, 0.0, "review"),
+        ({"type": "profile", "attributes": {}}, PROFILE_EVENT, 0.0, None),
     ):
         data = json.dumps(common | event).encode()
         row = Bench().one(data).rows[0]
         assert (row["kind"], row["value"], row["aux"]) == (kind, value, hash_text(aux) if aux else 0)
-        assert (row["item"], row["category"], row["price"]) == (0, 0, -1)
+        assert (row["item"], row["category"], row["price"], row["dwell_ms"]) == (0, 0, -1, -1)
         assert row["event_id"] == hash_bytes(data)
         assert Bench().one(common | event | {"event_id": "x1"}).rows["event_id"][0] == hash_text("x1")
+
+
+def test_what_events_tell_is_hashed_and_its_texts_are_learnt() -> None:
+    """Device, channel, country and declared contexts in their columns, on every line, taken by either reader."""
+    context = {"campaign": "spring", "weather": "rain", "язык": "größe"}
+    view = VIEW | {"device": "phone", "country": "DE", "dwell_ms": 2.5, "context": context}
+    line = {"item_id": "i", "quantity": 1, "unit_price": 1}
+    purchase = {"type": "purchase", "ts": NOW_MS, "user_id": "u1", "order_id": "o", "lines": [line, line]}
+    for escaped in (False, True):
+        bench = Bench()
+        events = [view, purchase | {"context": context}, {**view, "channel": "app", "context": {"campaign": ""}}]
+        bench(batch([json.dumps(event | ({"event_id": '"'} if escaped else {})).encode() for event in events]))
+        ((_, told),) = bench.events
+        assert bench.decoder._scan(batch([json.dumps(view, ensure_ascii=False).encode()]), NOW_MS)[1].tolist() == [0]
+        texts = [[bench.names.text(h) for h in row] for row in told.rows["told"].tolist()]
+        of_context = ["spring", "größe", None, None, None]
+        assert texts == [
+            ["phone", None, "DE", *of_context],
+            *[[None, None, None, *of_context]] * 2,
+            ["phone", "app", "DE", *[None] * 5],
+        ]
+        assert told.rows["dwell_ms"].tolist() == [2, -1, -1, 2]
+        assert "rain" not in {bench.names.text(h) for h in bench.names.hashes[: len(bench.names)].tolist()}
+
+
+def test_attributes_are_rows_of_one_event_and_their_texts_are_learnt() -> None:
+    """One row an attribute, the first the head, as the lines of a purchase are."""
+    bench = Bench()
+    attributes = {"city": "Köln", "age": 7, "vip": True, "note": ""}
+    events = bench.one({"type": "profile", "ts": NOW_MS, "user_id": "u1", "attributes": attributes})
+    assert events.rows["head"].tolist() == [1, 0, 0, 0]
+    assert [bench.names.text(h) for h in events.rows["item"].tolist()] == list(attributes)
+    assert [bench.names.text(h) for h in events.rows["category"].tolist()] == ["Köln", None, None, None]
+    assert events.rows["price"].tolist() == [0, 1, 2, 0]
+    assert events.rows["value"].tolist() == [0.0, 7.0, 1.0, 0.0]
+    assert len(set(events.rows["event_id"].tolist())) == 1
 
 
 def test_item_facts_go_to_the_items_shard_and_are_closed_here() -> None:
@@ -182,6 +228,84 @@ def test_item_facts_go_to_the_items_shard_and_are_closed_here() -> None:
     assert visits.touches.tolist() == [(hash_text("i9"), hash_text("c"), NOW_MS, 25_000, 0.0)]
     assert (bench.names.text(hash_text("i9")), bench.names.text(hash_text("c"))) == ("i9", "c")
     assert bench.flow_control.in_flight() == 0
+
+
+def test_item_events_go_to_every_user_shard_in_their_place() -> None:
+    """Among a shard's events in the order of the records, with no shopper, and the brand as what is told."""
+    item = {"type": "item", "ts": NOW_MS, "item_id": "i9", "category": "c", "price": 2.5, "brand": "Größe & Co"}
+    plain = {"type": "item", "ts": NOW_MS + 7, "item_id": "i8"}
+    bench = Bench()
+    bench(batch([json.dumps(event).encode() for event in (VIEW, item, VIEW, plain, VIEW)]))
+    at_home = hash_text("u1") % USER_SHARDS
+    assert [events.shard for _, events in bench.events] == list(range(USER_SHARDS))
+    for shard, (key, events) in enumerate(bench.events):
+        assert key == user_key(shard)
+        assert events.newest_ts == NOW_MS + 7
+        assert events.rows["record"].tolist() == ([0, 1, 2, 3, 4] if shard == at_home else [1, 3])
+        first, second = events.rows[events.rows["kind"] == ITEM]
+        for row in (first, second):
+            assert (row["user"], row["user_len"], row["head"], row["aux"], row["dwell_ms"]) == (0, 0, 1, 0, -1)
+        assert (first["item"], first["category"], first["price"]) == (hash_text("i9"), hash_text("c"), 25_000)
+        assert (second["item"], second["category"], second["price"]) == (hash_text("i8"), 0, -1)
+        assert first["told"].tolist() == [hash_text("Größe & Co"), *[0] * 7]
+        assert not second["told"].any()
+        assert len(pickle.loads(pickle.dumps(events))) == len(events)
+    assert bench.names.text(hash_text("Größe & Co")) == "Größe & Co"
+    assert bench.flow_control.in_flight() == 3
+    assert bench.count("events_total", stream="clicks", outcome="accepted") == 2
+
+
+def test_every_user_shard_hears_of_a_part_about_once_a_second() -> None:
+    """Shards without events of a part get a pulse at once, then when their last word of it is a second old."""
+    bench = Bench()
+    home = hash_text("u1") % USER_SHARDS
+    others = [shard for shard in range(USER_SHARDS) if shard != home]
+    view, later = (json.dumps(VIEW | {"ts": ts}).encode() for ts in (NOW_MS, NOW_MS + 5))
+    for seconds, records, newest_ts, told in (
+        (0.0, [later], NOW_MS + 5, others),
+        (0.5, [view], NOW_MS + 5, []),
+        (0.5, [view], NOW_MS + 5, others),
+        (0.875, [b"junk"], NOW_MS + 5, []),  # the events of a moment ago were word enough
+        (0.125, [b"junk"], NOW_MS + 5, range(USER_SHARDS)),
+        (-300.0, [view], NOW_MS + 5, others),  # the clock was set back
+    ):
+        bench.now += seconds
+        bench(batch(records, part="clicks/0"))
+        assert [pulse.shard for _, pulse in bench.pulses] == list(told)
+        for key, pulse in bench.pulses:
+            assert key == user_key(pulse.shard)
+            assert pulse == Pulse(pulse.shard, hash_text("clicks/0"), newest_ts)
+            assert pickle.loads(pickle.dumps(pulse)) == pulse
+        for _, events in bench.events:
+            assert (events.shard, events.part, events.newest_ts) == (home, hash_text("clicks/0"), newest_ts)
+
+
+def test_parts_are_told_apart() -> None:
+    """Each has its own newest event time, 0 before the first event is accepted, and its own turn of pulses."""
+    bench = Bench(user_shards=1)
+    view, old = json.dumps(VIEW).encode(), json.dumps(VIEW | {"ts": 5}).encode()
+    item = json.dumps({"type": "item", "ts": NOW_MS - 3, "item_id": "i"}).encode()
+    bench(batch([view], part="a"), batch([old], part="b"), batch([item], part="c"), batch([b"{"], part="b"))
+    assert [(events.part, events.newest_ts) for _, events in bench.events] == [
+        (hash_text("a"), NOW_MS),
+        (hash_text("c"), NOW_MS - 3),
+    ]
+    assert [pulse for _, pulse in bench.pulses] == [Pulse(0, hash_text("b"), 0)]
+
+
+def test_news_of_the_end_of_a_part_goes_to_every_shard_at_once() -> None:
+    """A batch without records tells how long its part has been read to its end, or that it has ended."""
+    bench = Bench(user_shards=3)
+    bench(batch([json.dumps(VIEW).encode()], part="a"))
+    for part, newest_ts, idle_ms, ended in (
+        *(("a", NOW_MS, 20, False), ("a", NOW_MS, 40, False), ("a", NOW_MS, 0, True)),
+        *(("b", 0, 1, False), ("b", 0, 7, True)),
+    ):
+        bench(batch([], part=part, idle_ms=idle_ms, ended=ended))
+        assert bench.out == [
+            (user_key(shard), Pulse(shard, hash_text(part), newest_ts, idle_ms, ended)) for shard in range(3)
+        ]
+    assert bench.flow_control.in_flight() == 1
 
 
 def test_a_dead_letter_tells_where_its_record_came_from() -> None:
@@ -212,7 +336,8 @@ def test_every_record_is_counted_once_and_closed_where_it_ends() -> None:
         batch([], source="controls"),
     )
     assert bench.flow_control.in_flight() == 5
-    assert sum(int(events.rows["head"].sum()) for _, events in bench.events) == 5
+    shoppers = [events.rows[events.rows["kind"] != ITEM] for _, events in bench.events]
+    assert sum(int(rows["head"].sum()) for rows in shoppers) == 5
     assert {events.origin for _, events in bench.events} == {2}
     for stream, accepted, rejected in (("clicks", 0, 2), ("purchases", 0, 0), ("other", 1, 1), ("controls", 0, 0)):
         assert bench.count("events_total", stream=stream, outcome="accepted") == accepted
@@ -225,7 +350,7 @@ def test_every_record_is_counted_once_and_closed_where_it_ends() -> None:
 
 
 def test_nothing_in_nothing_out() -> None:
-    """No batches, or batches without records, give nothing."""
+    """No batches, or batches without records of no part, give nothing."""
     bench = Bench()
     bench()
     assert bench.out == []

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from operators.decode import Limits
 from state.batches import KINDS, REASONS
-from state.events import LINES_MAX, Event, Refusal
+from state.events import ATTRIBUTES_MAX, LINES_MAX, NUMBER_MAX, Event
+from state.refusals import Refusal
 
 AUTHORITY = LIMITS.authority()
 NEWEST_MS = NOW_MS + 600_000
@@ -25,6 +26,7 @@ VIEW = {"type": "view", "ts": NOW_MS, "user_id": "u1", "item_id": "i1"}
 LINE = {"item_id": "i1", "quantity": 2, "unit_price": 9.99}
 PURCHASE = {"type": "purchase", "ts": NOW_MS, "user_id": "u1", "order_id": "o1", "lines": [LINE]}
 CUSTOM = {"type": "custom", "ts": NOW_MS, "user_id": "u1", "name": "review"}
+PROFILE = {"type": "profile", "ts": NOW_MS, "user_id": "u1", "attributes": {}}
 
 
 def parse(event: Any) -> Event | Refusal:
@@ -149,8 +151,14 @@ def test_what_is_no_json_object_is_refused(data: bytes, reason: str) -> None:
         (VIEW | {"quantity": 10**7}, "bad_field", "quantity"),
         (VIEW | {"quantity": [1]}, "bad_field", "quantity"),
         (VIEW | {"dwell_ms": -1}, "bad_field", "dwell_ms"),
+        (VIEW | {"dwell_ms": NUMBER_MAX + 1}, "bad_field", "dwell_ms"),
+        (VIEW | {"device": "x" * 129}, "bad_field", "device"),
+        (VIEW | {"channel": "é" * 65}, "bad_field", "channel"),
+        (VIEW | {"type": "search", "country": "x" * 129}, "bad_field", "country"),
         (VIEW | {"context": []}, "bad_field", "context"),
         (VIEW | {"context": {"campaign": 5}}, "bad_field", "context.campaign"),
+        (VIEW | {"context": {"campaign": "x" * 129}}, "bad_field", "context.campaign"),
+        (PURCHASE | {"context": {"язык": "é" * 65}}, "bad_field", "context.язык"),
         (PURCHASE | {"lines": []}, "bad_field", "lines"),
         (PURCHASE | {"lines": {}}, "bad_field", "lines"),
         (PURCHASE | {"lines": [LINE, 5]}, "bad_field", "lines[1]"),
@@ -177,8 +185,17 @@ def test_what_is_no_json_object_is_refused(data: bytes, reason: str) -> None:
         (VIEW | {"type": "consent", "granted": 1}, "bad_field", "granted"),
         (VIEW | {"type": "consent", "granted": True, "purposes": [1]}, "bad_field", "purposes[0]"),
         (VIEW | {"type": "identify", "anonymous_id": ""}, "bad_field", "anonymous_id"),
-        (VIEW | {"type": "profile", "attributes": {"age": 5, "tags": []}}, "bad_field", "attributes.tags"),
+        (PROFILE | {"attributes": {"age": 5, "tags": []}}, "bad_field", "attributes.tags"),
+        (PROFILE | {"attributes": {"age": None}}, "bad_field", "attributes.age"),
+        (PROFILE | {"attributes": {"age": 1e16}}, "bad_field", "attributes.age"),
+        (PROFILE | {"attributes": {"age": -(10**400)}}, "bad_field", "attributes.age"),
+        (PROFILE | {"attributes": {"": 5}}, "bad_field", "attributes."),
+        (PROFILE | {"attributes": {"é" * 65: 5}}, "bad_field", "attributes." + "é" * 60),
+        (PROFILE | {"attributes": {"city": "x" * 129}}, "bad_field", "attributes.city"),
+        (PROFILE | {"attributes": {f"a{k}": k for k in range(ATTRIBUTES_MAX + 1)}}, "bad_field", "attributes"),
         (VIEW | {"type": "item", "price": -1}, "bad_field", "price"),
+        (VIEW | {"type": "item", "brand": "x" * 129}, "bad_field", "brand"),
+        (VIEW | {"type": "item", "brand": 5}, "bad_field", "brand"),
         (VIEW | {"ts": "yesterday"}, "bad_field", "ts"),
         (VIEW | {"ts": "2026-09-21T13:46:40"}, "bad_field", "ts"),
         (VIEW | {"ts": 1.79e12}, "bad_field", "ts"),
@@ -284,6 +301,62 @@ def test_an_act_without_price_and_quantity_is_one_piece_of_no_price() -> None:
         assert (line.category, line.price, line.value) == ("", -1, 1.0)
 
 
+def test_a_custom_event_without_value_adds_nothing_to_their_sum() -> None:
+    """Value 0 where it is absent or null; what is told is told, 0 and less included."""
+    for more, value in (({}, 0.0), ({"value": None}, 0.0), ({"value": 0}, 0.0), ({"value": -2.5}, -2.5)):
+        assert taken(CUSTOM | more).lines[0].value == value
+
+
+@pytest.mark.parametrize(
+    ("dwell", "ms"),
+    [
+        *(("0", 0), ("-0.0", 0), ("0.5", 0), ("1.5", 2), ("2.5", 2), ("2.50000000000000000000000000000000001", 3)),
+        *(("1500", 1500), ("1.5e3", 1500), ("1e15", 10**15), ("999999999999999.5", 10**15), ("1e-400", 0)),
+        ("null", -1),
+    ],
+)
+def test_a_dwell_time_is_whole_milliseconds(dwell: str, ms: int) -> None:
+    """Rounded half to even from the decimal as written; -1 where there is none, and for acts of other kinds."""
+    assert taken(json.dumps(VIEW | {"dwell_ms": "?"}).replace('"?"', dwell).encode()).dwell_ms == ms
+    assert taken(VIEW).dwell_ms == -1
+    assert taken(CUSTOM | {"dwell_ms": "whatever"}).dwell_ms == -1
+
+
+def test_what_an_event_tells_of_its_circumstances() -> None:
+    """Device, channel and country of acts, the declared names of any shopper's context in sorted order; "" is none."""
+    everything = {
+        "device": "phone",
+        "channel": "",
+        "country": "é" * 64,
+        "context": {"язык": "de", "campaign": "x" * 128},
+    }
+    assert taken(VIEW | everything).told == ("phone", "", "é" * 64, "x" * 128, "de", "", "", "")
+    assert taken(PURCHASE | everything).told == ("", "", "", "x" * 128, "de", "", "", "")
+    for event in (CUSTOM, PROFILE, {"type": "erase", "ts": NOW_MS, "user_id": "u1"}):
+        assert taken(event | {"device": 5, "context": {"campaign": "", "weather": "x" * 500}}).told == ("",) * 8
+    assert taken(VIEW | {"device": None, "context": None}).told == ("",) * 8
+
+
+def test_the_brand_of_an_item_is_told() -> None:
+    """In the first place; "" and null are none."""
+    item = {"type": "item", "ts": NOW_MS, "item_id": "i1"}
+    for more, brand in (({"brand": "é" * 64}, "é" * 64), ({"brand": ""}, ""), ({"brand": None}, ""), ({}, "")):
+        assert taken(item | more).told == (brand, *[""] * 7)
+
+
+def test_a_profile_has_a_line_for_each_of_its_attributes() -> None:
+    """Its name, its text, which of the three it is, its number; an event without attributes has one that names none."""
+    attributes = {"größe": "XL", "age": 42, "score": -0.5, "vip": True, "guest": False, "note": "", "x" * 128: "é" * 64}
+    event = taken(PROFILE | {"attributes": attributes})
+    assert [(line.item, line.category, line.price, line.value) for line in event.lines] == [
+        *(("größe", "XL", 0, 0.0), ("age", "", 1, 42.0), ("score", "", 1, -0.5), ("vip", "", 2, 1.0)),
+        *(("guest", "", 2, 0.0), ("note", "", 0, 0.0), ("x" * 128, "é" * 64, 0, 0.0)),
+    ]
+    assert [(line.item, line.category, line.price, line.value) for line in taken(PROFILE).lines] == [("", "", -1, 0.0)]
+    most = {f"a{k}": (-1) ** k * NUMBER_MAX for k in range(ATTRIBUTES_MAX)}
+    assert len(taken(PROFILE | {"attributes": most}).lines) == ATTRIBUTES_MAX
+
+
 def test_undeclared_names_of_a_context_are_counted_and_ignored() -> None:
     """Only declared names are held to be strings."""
     event = taken(VIEW | {"context": {"campaign": "x", "weather": 5, "app": {"v": []}}})
@@ -291,7 +364,9 @@ def test_undeclared_names_of_a_context_are_counted_and_ignored() -> None:
 
 
 def test_limits_are_the_configurations() -> None:
-    """Length and age are judged by the limits given."""
+    """Length and age are judged by the limits given; names of contexts have a bound."""
+    with pytest.raises(ValueError, match="at most 5"):
+        Limits(context_names=frozenset("abcdef")).authority()
     data = json.dumps(VIEW).encode()
     assert isinstance(Limits(bytes_max=len(data)).authority().parse(data, NEWEST_MS), Event)
     for limits, reason in ((Limits(bytes_max=len(data) - 1), "too_large"), (Limits(oldest_ms=NOW_MS + 1), "too_old")):

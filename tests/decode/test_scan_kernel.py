@@ -7,21 +7,15 @@ import random
 
 import numpy as np
 import pytest
-from decode_records import INSTANTS, LIMITS, NOW_MS, NUMBERS, batch, record, same_rows
+from decode_records import INSTANTS, LIMITS, NOW_MS, NUMBERS, TEXTS, batch, record, same_rows
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.scan import (
-    SPANS,
-    hash_spans,
-    hash_spans_reference,
-    rows_max,
-    scan,
-    scan_reference,
-    split,
-    split_reference,
-)
-from state.batches import EVENT, RawBatch
+from operators.kernels.event_rows import hash_spans, hash_spans_reference, split, split_reference, split_rows
+from operators.kernels.json_fields import KEYS
+from operators.kernels.scan import SPANS, rows_max, scan, scan_reference, texts_max
+from operators.kernels.told import TEXT
+from state.batches import EVENT, ITEM, RawBatch
 from state.hashing import hash_text
 
 NEWEST_MS = NOW_MS + 600_000
@@ -30,17 +24,19 @@ LINE = {"item_id": "i1", "quantity": 2, "unit_price": 9.99}
 PURCHASE = {"type": "purchase", "ts": NOW_MS, "user_id": "u1", "order_id": "o1", "lines": [LINE, LINE]}
 
 
-def scanned(raw: RawBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """(rows, spans, status, undeclared) of the compiled scanner, over memory that held something else before."""
+def scanned(raw: RawBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """(rows, spans, texts, status, undeclared) of the compiled scanner, over memory that held something else before."""
     room = rows_max(len(raw), int((raw.ends - raw.starts).sum()))
     rows, spans = np.empty(room, EVENT), np.empty(room, SPANS)
-    rows.view(np.uint8)[:] = 0xAB
+    texts = np.empty(texts_max(len(raw)), TEXT)
+    for memory in (rows, spans, texts):
+        memory.view(np.uint8)[:] = 0xAB
     status = np.full(len(raw), 7, np.uint8)
     customs, contexts = (
         np.array([hash_text(name) for name in sorted(names)], np.uint64)
         for names in (LIMITS.custom_names, LIMITS.context_names)
     )
-    made, undeclared = scan(
+    made, noted, undeclared = scan(
         raw.buffer,
         raw.starts,
         raw.ends,
@@ -53,15 +49,22 @@ def scanned(raw: RawBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         contexts,
         rows,
         spans,
+        texts,
         status,
     )
-    return rows[:made], spans[:made], status, undeclared
+    return rows[:made], spans[:made], texts[:noted], status, undeclared
+
+
+def cut(raw: RawBatch, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    """Texts of the batch's buffer."""
+    spans = zip(starts.tolist(), lengths.tolist(), strict=True)
+    return [raw.buffer[at : at + n].tobytes() for at, n in spans]
 
 
 def agree(records: list[bytes]) -> float:
     """Assert that scanner and authority agree on all the scanner takes; the share it takes of the valid ones."""
     raw = batch(records)
-    rows, spans, status, undeclared = scanned(raw)
+    rows, spans, texts, status, undeclared = scanned(raw)
     expected, refused, _ = scan_reference(raw, LIMITS.authority(), NEWEST_MS)
     assert set(status.tolist()) <= {0, 1}
     assert not [records[i] for i in np.flatnonzero(refused & (status == 0))], "taken, though the authority refuses it"
@@ -70,11 +73,10 @@ def agree(records: list[bytes]) -> float:
     only = [records[i] for i in np.flatnonzero(status == 0)]
     assert undeclared == scan_reference(batch(only), LIMITS.authority(), NEWEST_MS)[2]
     for column in ("item", "category"):
-        texts = [
-            raw.buffer[at : at + n].tobytes()
-            for at, n in zip(spans[f"{column}_at"].tolist(), spans[f"{column}_len"].tolist(), strict=True)
-        ]
-        assert hash_spans_reference(texts).tolist() == rows[column].tolist()
+        of_rows = cut(raw, spans[f"{column}_at"], spans[f"{column}_len"])
+        assert hash_spans_reference(of_rows).tolist() == rows[column].tolist()
+    assert hash_spans_reference(cut(raw, texts["at"], texts["len"])).tolist() == texts["hash"].tolist()
+    assert {0, *texts["hash"].tolist()} == {0, *rows["told"].ravel().tolist()}
     return float((status == 0).sum() / max((refused == 0).sum(), 1))
 
 
@@ -106,7 +108,7 @@ def test_scanner_and_authority_agree_on_broken_records(seed: int) -> None:
 def test_scanner_takes_no_arbitrary_bytes(records: list[bytes]) -> None:
     """Bytes that are no event are left to the authority, whatever they are."""
     raw = batch(records)
-    assert scanned(raw)[2].all()
+    assert scanned(raw)[3].all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -129,11 +131,11 @@ def test_every_prefix_of_a_record_is_left_to_the_authority() -> None:
     for event in (VIEW | {"price": 12.5, "context": {"campaign": "x"}}, PURCHASE):
         data = json.dumps(event).encode()
         raw = batch([data[:n] for n in range(len(data))])
-        assert scanned(raw)[2].all()
+        assert scanned(raw)[3].all()
         whole = np.frombuffer(data, np.uint8)
         n = np.arange(len(data))
         shared = RawBatch(whole, np.zeros(len(data), np.int64), n, n, "log", 0, 0.0)
-        assert scanned(shared)[2].all()
+        assert scanned(shared)[3].all()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,9 @@ def test_every_prefix_of_a_record_is_left_to_the_authority() -> None:
         VIEW | {"type": "remove_from_cart", "quantity": 0.25, "dwell_ms": 1500, "channel": None},
         VIEW | {"type": "wishlist", "ts": "2026-09-21T15:46:40.5+02:00", "event_id": "e"},
         VIEW | {"context": {"campaign": "spring", "weather": "rain"}},
+        VIEW
+        | {"device": "é" * 64, "channel": "", "country": "DE", "context": {"язык": "x" * 128, "weather": "x" * 129}},
+        {"type": "custom", "ts": NOW_MS, "user_id": "u", "name": "review", "device": 5, "context": {"campaign": ""}},
         PURCHASE,
         PURCHASE | {"lines": [LINE | {"quantity": -1, "category": "c"}] * 700, "currency": "EUR"},
         {"type": "custom", "ts": NOW_MS, "user_id": "u", "name": "é-mail", "value": -3.5},
@@ -156,7 +161,7 @@ def test_every_prefix_of_a_record_is_left_to_the_authority() -> None:
 def test_plain_events_never_reach_the_authority(event: dict[str, object], separators: tuple[str, str]) -> None:
     """The types that come by the thousand are scanned, with or without blanks and with names in any script."""
     data = json.dumps(event, separators=separators, ensure_ascii=False).encode()
-    assert scanned(batch([data]))[2].tolist() == [0]
+    assert scanned(batch([data]))[3].tolist() == [0]
     assert agree([data]) == 1.0
 
 
@@ -180,6 +185,31 @@ def test_prices_are_rounded_alike(digits: int, places: int) -> None:
     text = f"{digits:0{places + 1}d}"
     price = f"{text[:-places]}.{text[-places:]}" if places else text
     agree([json.dumps(VIEW | {"price": "?", "quantity": "?"}).replace('"?"', price).encode()])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 10**15), st.integers(0, 15))
+def test_dwell_times_are_rounded_alike(digits: int, places: int) -> None:
+    """Any dwell time of up to fifteen digits comes to the same whole milliseconds."""
+    text = f"{digits:0{places + 1}d}"
+    dwell = f"{text[:-places]}.{text[-places:]}" if places else text
+    agree([json.dumps(VIEW | {"dwell_ms": "?"}).replace('"?"', dwell).encode()])
+
+
+@pytest.mark.parametrize("field", ["device", "channel", "country", "campaign", "язык", "weather"])
+def test_what_is_told_is_read_alike(field: str) -> None:
+    """Texts of any length and script, escapes and what is no text: the same hashes or left to the authority."""
+    values = [*TEXTS, None, 5, True, [], {}]
+    events = [*({kind: value} for kind in [field] for value in values), {}]
+    contexts = [{"context": event} for event in events]
+    kinds = ({**VIEW}, {**PURCHASE}, {"type": "custom", "ts": NOW_MS, "user_id": "u", "name": "review"})
+    agree([json.dumps(kind | more, ensure_ascii=False).encode() for kind in kinds for more in (*events, *contexts)])
+
+
+def test_more_values_than_the_scanner_remembers_are_all_noted() -> None:
+    """Every text that a row tells is noted, however many there are and whichever of them share a place."""
+    devices = [f"device {k % 900}" for k in range(3000)]
+    assert agree([json.dumps(VIEW | {"device": device}).encode() for device in devices]) == 1.0
 
 
 def test_instants_are_read_alike() -> None:
@@ -211,15 +241,24 @@ def test_bytes_that_are_not_utf8_are_left_to_the_authority() -> None:
     good = tuple(chr(c).encode() for c in (0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF))
     for field in ("item_id", "device", "unknown"):
         plain = json.dumps(VIEW | {field: "?"}).encode()
-        assert scanned(batch([plain.replace(b"?", text) for text in bad]))[2].all()
+        assert scanned(batch([plain.replace(b"?", text) for text in bad]))[3].all()
         assert agree([plain.replace(b"?", text) for text in (*bad, *good)]) == 1.0
+
+
+@pytest.mark.parametrize("nested", ["[1 2]", "{]}", '{"a" 1}', "[1]", "{}"])
+@pytest.mark.parametrize("field", [key for key in KEYS if key not in VIEW])
+def test_what_is_nested_in_a_field_of_another_type_is_looked_into(field: str, nested: str) -> None:
+    """A known field that means nothing to this type of event may still hold what is no JSON."""
+    custom = {"type": "custom", "ts": NOW_MS, "user_id": "u", "name": "review"}
+    for event in (custom, PURCHASE, PURCHASE | {"lines": [LINE | {field: "?"}]}):
+        agree([json.dumps(event | ({} if "?" in str(event) else {field: "?"})).replace('"?"', nested).encode()])
 
 
 def test_a_line_in_the_middle_that_is_wrong_leaves_no_row_behind() -> None:
     """A purchase is taken whole or not at all, and the next record's rows follow on."""
     wrong = PURCHASE | {"lines": [LINE, LINE, LINE | {"quantity": 0}, LINE]}
     raw = batch([json.dumps(event).encode() for event in (PURCHASE, wrong, VIEW)])
-    rows, _, status, _ = scanned(raw)
+    rows, _, _, status, _ = scanned(raw)
     assert status.tolist() == [0, 1, 0]
     assert rows["record"].tolist() == [0, 0, 2]
     assert rows["head"].tolist() == [1, 0, 1]
@@ -235,15 +274,19 @@ def test_spans_hash_as_their_texts_do(texts: list[bytes]) -> None:
     assert out.tolist() == hash_spans_reference(texts).tolist()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 @pytest.mark.parametrize(("n", "shards"), [(0, 16), (1, 1), (1000, 16), (1000, 7), (5, 64)])
-def test_split_is_a_stable_sort_by_shard(n: int, shards: int) -> None:
-    """Every row goes to its shopper's shard, and rows of a shard keep their order."""
+def test_split_is_a_stable_sort_by_shard(n: int, shards: int, share: float) -> None:
+    """Every row goes to its shopper's shard, an `item` event's to all, and rows of a shard keep their order."""
     rng = np.random.default_rng(n)
     rows = np.zeros(n, EVENT)
     rows["user"] = rng.integers(0, 2**64, n, dtype=np.uint64)
     rows["record"] = np.arange(n)
-    out, bounds = np.empty(n, EVENT), np.empty(shards + 1, np.int64)
+    rows["kind"][rng.random(n) < share] = ITEM
+    items = int((rows["kind"] == ITEM).sum())
+    out, bounds = np.empty(split_rows(n, items, shards), EVENT), np.empty(shards + 1, np.int64)
     split(rows, shards, out, bounds)
     expected, expected_bounds = split_reference(rows, shards)
-    assert out.tolist() == expected.tolist()
+    assert len(out) == len(expected)
+    assert all(out[name].tobytes() == expected[name].tobytes() for name in EVENT.names or ())
     assert bounds.tolist() == expected_bounds.tolist()

@@ -16,7 +16,7 @@ import structlog
 
 from flows.cli import cli, main
 from flows.commands.records import decode_record
-from state.features import CATALOGUE
+from state.features import CATALOGUE, PATTERNS
 from state.redis_keys import Keys
 
 NOWHERE = "redis://me:hunter2@127.0.0.1:1/0"
@@ -199,7 +199,7 @@ def test_the_feature_catalogue_as_json_is_the_catalogue(coterie: Coterie) -> Non
     """JSON alone on standard output, in the catalogue's order."""
     code, out, err = coterie("features", "--json")
     assert (code, err) == (0, "")
-    assert [feature["name"] for feature in json.loads(out)] == list(CATALOGUE)
+    assert [feature["name"] for feature in json.loads(out)] == [*CATALOGUE, *(p.name for p in PATTERNS)]
 
 
 def test_the_feature_table_names_every_feature_but_the_many_hours_once(coterie: Coterie) -> None:

@@ -110,6 +110,13 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
         ),
         ("[kafka]\nclicks = 7", "coterie.toml: kafka.clicks: 7 is not a list"),
         ('[kafka]\nclicks = ["a", 7]', "coterie.toml: kafka.clicks[1]: 7 is not text"),
+        (
+            '[events]\ncontext_names = ["a", "b", "c", "d", "e", "f"]',
+            (
+                'coterie.toml: events.context_names: ["a", "b", "c", "d", "e", "f"] holds 6 names;'
+                " at most 5 can be declared, leave some out"
+            ),
+        ),
         ('[events]\noldest = "May"', 'coterie.toml: events.oldest: "May" is not a day (YYYY-MM-DD)'),
         (
             '[shop]\ntimezone = "Mars/Base"',
@@ -200,6 +207,21 @@ def test_values_laid_over_settings_are_checked_and_count_as_given() -> None:
     assert not settings.is_given("kafka.bootstrap")
     with pytest.raises(ConfigurationError):
         settings.with_values({"redis.url": "nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[shop]\nsession_gap_minutes = 5", "lateness_minutes"),
+        ("[shop]\ncart_abandoned_minutes = 5", "cart_abandoned_minutes"),
+        ('[events]\ncustom_names = ["x", "x_value"]', "custom_names"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    """By name, also where one of them is a default: no worker would start with them."""
+    (tmp_path / "coterie.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=told):
+        load_settings(tmp_path / "coterie.toml")
 
 
 def test_every_setting_is_documented() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from clocks import Clock
 
 from operators.read_files import FileReader, PacedReader
 from operators.read_files.paced_reader import PACED_RECORDS
@@ -19,16 +20,6 @@ def log_of(tmp_path: Path, times: list[object]) -> Path:
     path = tmp_path / "paced.jsonl"
     path.write_bytes(b"".join(orjson.dumps({"type": "view", "ts": ts}) + b"\n" for ts in times))
     return path
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def replay(log: Path, speed: float, reads_max: int = 10_000) -> list[float]:

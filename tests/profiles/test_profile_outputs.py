@@ -9,67 +9,83 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from profile_oracle import BOUGHT, WEIGHTS, Oracle
-from profile_shop import BEGIN_MS, DAY, Shop, cuts, line, logs
+from profile_oracle import Oracle, OracleSettings
+from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, cuts, line, logs, order
 
 from operators.visits import SplitVisits, split, split_reference
 from state.batches import FETCH, PAIR, TOUCH, ProfileBatch, item_key
 from state.hashing import hash_text
 
+WEIGHTS = {"view": 1.0, "click": 1.0, "wishlist": 1.5, "add_to_cart": 2.0, "purchase": 3.0}
+
 
 class Shoppers:
-    """The last items of every shopper, and what an event says of them, in plain Python."""
+    """What every event says of the items of its shopper, in plain Python beside the oracle."""
 
     def __init__(self) -> None:
-        self.oracle = Oracle()
-        self.recent: dict[str, list[int]] = {}
-        self.in_session: dict[str, int] = {}
-        self.session: dict[str, int] = {}
+        self.oracle = Oracle(OracleSettings(custom_names=CUSTOM, context_names=CONTEXT))
+        self.liked: dict[str, dict[int, int]] = {}
+
+    def recent(self, user: str, since: int = 0) -> list[int]:
+        """The last eight different items liked, newest first; those liked since a time."""
+        liked = self.liked.get(user, {})
+        newest = sorted(liked, key=lambda item: (liked[item], item), reverse=True)[:8]
+        return [item for item in newest if liked[item] >= since]
 
     def take(self, record: bytes) -> tuple[str, str, list[tuple[int, int]], list[Any], list[Any]]:
-        """A record: (its shopper, its fate, acts (item, previous), pairs, touches)."""
-        event = json.loads(record)
-        user, fate = event["user_id"], self.oracle.take(record)
+        """A record of a shopper: (its shopper, its fate, acts (item, previous), pairs, touches)."""
+        told = json.loads(record)
+        user, fate = told["user_id"], self.oracle.take(record)
         acts, pairs, touches = list[tuple[int, int]](), list[Any](), list[Any]()
         if fate == "erased":
-            self.recent.pop(user, None), self.session.pop(user, None)
+            self.liked.pop(user, None)
         if fate not in ("taken", "late"):
             return user, fate, acts, pairs, touches
-        shopper = self.oracle.shoppers[user]
-        if self.session.get(user) != shopper.sessions:
-            self.session[user], self.in_session[user] = shopper.sessions, 0
-        recent = self.recent.setdefault(user, [])
-        for told in shopper.events[-1].lines:
-            weight = WEIGHTS.get(event["type"], BOUGHT if event["type"] == "purchase" and told.quantity > 0 else 0.0)
-            if not told.item or not weight:
-                continue
-            item, category = hash_text(told.item), hash_text(told.category) if told.category else 0
-            if not recent or recent[0] != item:
-                acts.append((item, recent[0] if recent else 0))
-                for d, other in enumerate(recent[: min(5, self.in_session[user])], start=1):
+        shopper = self.oracle._shoppers[user]
+        event = shopper.events[-1]
+        start = next((s.start for s in shopper.sessions if any(act is event for act in s.acts)), None)
+        weight = WEIGHTS.get(event.type, 0.0)
+        for one in event.likings:
+            item, liked = hash_text(one.item or ""), self.liked.setdefault(user, {})
+            before = self.recent(user)[:1]
+            if before != [item]:
+                acts.append((item, before[0] if before else 0))
+                for d, other in enumerate(self.recent(user, start)[:5] if start is not None else [], start=1):
                     if other != item:
                         pairs += [(other, item, weight / d**1.5), (item, other, 0.75 * weight / d**1.5)]
-                recent.insert(0, item)
-                del recent[8:]
-                self.in_session[user] += 1
-            price = -1 if told.price is None else round(told.price * 10_000)
-            touches.append((item, category, event["ts"], price, weight))
+            liked[item] = max(event.ts, liked.get(item, event.ts))
+            self.liked[user] = {item: liked[item] for item in self.recent(user)}
+            category = hash_text(one.category) if one.category else 0
+            touches.append((item, category, event.ts, -1 if one.price is None else one.price, weight))
         return user, fate, acts, pairs, touches
 
 
-@settings(max_examples=80, deadline=None)
+def days_of(log: list[bytes], part: slice) -> list[slice]:
+    """A part of a log in parts that span no more than a day: those the step takes in in one go."""
+    out, begin = [], part.start
+    times = [json.loads(record)["ts"] for record in log]
+    for at in range(part.start + 1, part.stop):
+        if max(times[begin : at + 1]) - times[begin] > DAY:
+            out.append(slice(begin, at))
+            begin = at
+    return [*out, slice(begin, part.stop)]
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
-    """Row by row and in event order, against plain lists; without sweeps, so that who is told of is who acted."""
-    log = data.draw(logs(most=50))
-    shop, shoppers = Shop(sweep_rows=0), Shoppers()
-    for part in cuts(data.draw, len(log)):
-        (batch,) = shop.feed(*log[part])
+    """Row by row and in event order, against plain lists; who is told of without having acted comes behind."""
+    log = data.draw(logs(most=60))
+    shop, shoppers = Shop(inactivity_ttl_ms=4000 * DAY), Shoppers()
+    for part in (day for cut in cuts(data.draw, len(log)) for day in days_of(log, cut)):
+        batches = shop.feed(*log[part])
         places, counts, erased, fresh = list[str](), dict[str, int](), set[str](), set[str]()
         acts, pairs, touches = list[tuple[int, int, int]](), list[Any](), list[Any]()
         for record in log[part]:
-            known = shoppers.oracle.shoppers.keys() - {None}
-            is_new = json.loads(record)["user_id"] not in known
+            if b'"type": "item"' in record:
+                shoppers.oracle.take(record)
+                continue
+            is_new = json.loads(record)["user_id"] not in shoppers.oracle.users()
             user, fate, *told = shoppers.take(record)
             if user not in places:
                 places.append(user)
@@ -84,11 +100,16 @@ def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
             acts += [(places.index(user), *act) for act in told[0]]
             pairs += told[1]
             touches += told[2]
+        if not batches:
+            assert not places
+            continue
+        batch = batches[0]
         assert batch.acts.tolist() == acts
         assert [p[:2] for p in batch.pairs.tolist()] == [p[:2] for p in pairs]
         assert batch.pairs["weight"].tolist() == pytest.approx([p[2] for p in pairs], rel=1e-6)
         assert batch.touches.tolist() == touches
         hold_rows(batch, places, counts, erased, fresh, shoppers)
+        assert all(not b.rows["acts"].any() and not len(b.acts) and not len(b.fetches) for b in batches[1:])
 
 
 def hold_rows(
@@ -102,46 +123,92 @@ def hold_rows(
     """The rows of a batch, its ids and its questions."""
     ids = batch.ids.tobytes()
     spans = zip(batch.rows["user_at"].tolist(), batch.rows["user_len"].tolist(), strict=True)
-    assert [ids[at : at + length].decode() for at, length in spans] == places
+    names = [ids[at : at + length].decode() for at, length in spans]
+    assert names[: len(places)] == places and len(names) == len(set(names))
+    assert not any(row["acts"] or row["fresh"] or row["erased"] for row in batch.rows[len(places) :])
     questions = []
-    for place, (user, row) in enumerate(zip(places, batch.rows, strict=True)):
+    for place, (user, row) in enumerate(zip(names, batch.rows, strict=True)):
         assert int(row["user"]) == hash_text(user)
         assert int(row["acts"]) == counts.get(user, 0)
         assert bool(row["erased"]) == (user in erased) and bool(row["fresh"]) == (user in fresh)
-        known = shoppers.oracle.shoppers.get(user)
-        recent = shoppers.recent.get(user, []) if known else []
+        known = shoppers.oracle._shoppers.get(user)
+        recent = shoppers.recent(user) if known else []
         assert row["recent"][: row["recent_n"]].tolist() == recent
         assert not row["recent"][row["recent_n"] :].any()
         if known:
-            assert (int(row["event_ts"]), int(row["version"])) == (known.last, len(known.events))
+            assert (int(row["event_ts"]), int(row["version"])) == (shoppers.oracle.newest(user), len(known.events))
         if row["acts"]:
             questions += [(item, place, slot) for slot, item in enumerate(recent[:5])]
     assert batch.fetches.tolist() == questions
     assert batch.item_shards == len({item % 16 for item, _, _ in questions})
 
 
+def pairs_of(batch: ProfileBatch) -> list[tuple[int, int, float]]:
+    return [(int(p["row"]), int(p["other"]), round(float(p["weight"]), 4)) for p in batch.pairs]
+
+
+def test_items_are_paired_within_a_session_and_not_across() -> None:
+    """With what was liked since the start of the session the act joins: not with yesterday's; in both directions."""
+    a, b, c = map(hash_text, "abc")
+    shop = Shop()
+    (batch,) = shop.feed(line("view", BEGIN_MS, item_id="a"))
+    assert pairs_of(batch) == []
+    (batch,) = shop.feed(
+        line("view", BEGIN_MS + HOUR, item_id="b"), line("add_to_cart", BEGIN_MS + HOUR + 1, item_id="c")
+    )
+    assert pairs_of(batch) == [(b, c, 2.0), (c, b, 1.5)]
+    assert batch.rows["recent"][0].tolist()[:3] == [c, b, a]
+
+
+def test_a_late_liking_is_paired_within_the_session_it_joins() -> None:
+    """It takes its place among the last items by its time, and closes the gap between two runs of acts."""
+    a, b, c = map(hash_text, "abc")
+    shop = Shop()
+    shop.feed(line("view", BEGIN_MS, item_id="a"))
+    (batch,) = shop.feed(line("view", BEGIN_MS + 35 * MINUTE, item_id="b"))
+    assert pairs_of(batch) == []
+    (batch,) = shop.feed(line("view", BEGIN_MS + 29 * MINUTE, item_id="c"))
+    assert [p[:2] for p in pairs_of(batch)] == [(b, c), (c, b), (a, c), (c, a)]
+    assert batch.rows["recent"][0].tolist()[:3] == [b, c, a]
+
+
+def test_the_same_item_again_is_no_step_to_another() -> None:
+    """Neither act nor pair, but a touch, and its place among the last items is renewed."""
+    shop = Shop()
+    (batch,) = shop.feed(*(line("view", BEGIN_MS + n, item_id=i) for n, i in enumerate("aab")))
+    assert batch.acts["item"].tolist() == [hash_text("a"), hash_text("b")] and len(batch.touches) == 3
+    (batch,) = shop.feed(line("click", BEGIN_MS + 5, item_id="a"))
+    assert batch.rows["recent"][0].tolist()[:3] == [hash_text("a"), hash_text("b"), 0]
+
+
+def test_item_events_fill_what_touches_leave_open() -> None:
+    """Category and price of the catalogue, as they stand then, where the act tells none; and of lines of an order."""
+    shop = Shop()
+    fact = json.dumps({"type": "item", "ts": BEGIN_MS, "item_id": "a", "category": "lamps", "price": 3}).encode()
+    shop.feed(line("view", BEGIN_MS, item_id="a"))
+    shop.feed(fact, line("view", BEGIN_MS, item_id="a", event_id=1), line("view", BEGIN_MS, item_id="a", price=5))
+    shop.feed(line("purchase", BEGIN_MS, order_id="o", lines=[{"item_id": "a", "quantity": 1, "unit_price": 4}]))
+    touches = np.concatenate([batch.touches for batch in shop.batches])
+    lamps = hash_text("lamps")
+    assert touches["category"].tolist() == [0, lamps, lamps, lamps]
+    assert touches["price"].tolist() == [-1, 30_000, 50_000, 40_000]
+
+
+def test_a_return_says_nothing_of_liking() -> None:
+    """No act, pair or touch; the other lines of the order do."""
+    shop = Shop()
+    (batch,) = shop.feed(order(BEGIN_MS, ("a", -1, 5), ("b", 2, 3)))
+    assert batch.acts["item"].tolist() == batch.touches["item"].tolist() == [hash_text("b")]
+
+
 def test_the_version_counts_a_shoppers_events_and_no_sweep() -> None:
     """It follows from counting alone, so a re-scoring without an event leaves it as it is; it never falls."""
-    shop = Shop(sweep_rows=64)
+    shop = Shop()
     versions = []
     for n in range(4):
         (batch,) = shop.feed(line("view", BEGIN_MS + n * DAY, "ann" if n == 0 else "bob", item_id=f"i{n}"))
         versions += [int(row["version"]) for row in batch.rows if row["row"] == 0]
     assert len(versions) > 2 and versions == sorted(versions) and set(versions) == {1}
-
-
-def test_sweeps_come_round_to_every_shopper() -> None:
-    """A slice at a time, in turn, those who acted not twice; and as of the shard's newest event."""
-    shop = Shop(sweep_rows=3)
-    shop.feed(*(line("view", BEGIN_MS, f"u{n}", item_id="a") for n in range(10)))
-    swept = list[int]()
-    for n in range(4):
-        (batch,) = shop.feed(line("view", BEGIN_MS + DAY, "u0", item_id=f"b{n}"))
-        rows = batch.rows["row"].tolist()
-        assert len(rows) == len(set(rows)) and rows[0] == 0 and batch.rows["acts"].tolist()[0] == 1
-        assert all(int(row["acts"]) == 0 and row["x"][0] == 0 for row in batch.rows[1:])
-        swept += rows[1:]
-    assert set(swept) == set(range(1, 10))
 
 
 HASHES = st.lists(st.one_of(st.integers(1, 40), st.integers(1, 2**64 - 1)), max_size=60)

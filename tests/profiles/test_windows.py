@@ -2,72 +2,126 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from profile_shop import BEGIN_MS
+from profile_shop import BEGIN_MS, DAY, HOUR, MINUTE
+from slab_maker import make_slab, used
 
-from operators.kernels.windows import add_amounts, advance, count, window_reference
-from operators.profile_features import window
-from state.profile_table import PROFILE_ROW, TILE_MS, TILES
+from operators.kernels.slabs import Slab, add_cell, cells_of
+from operators.kernels.windows import (
+    LENGTHS,
+    SIZES_MS,
+    TILE_MS,
+    WINDOWS,
+    coarsened,
+    custom_tag,
+    next_change_ms,
+    roll,
+    window_reference,
+    window_sums,
+)
+from state.hashing import hash_text
+from state.profile_table import CELL_CHUNK, MEASURE_TAGS
 
-SPANS = {"1h": (0, 12), "24h": (1, 24), "7d": (2, 7), "30d": (2, 30)}
-STEPS_MS = (0, 1, 299_999, 300_000, 3_599_999, 3_600_000, 86_400_000, 5 * 86_400_000, 30 * 86_400_000)
-BACK_MS = (0, 0, 0, 1, 300_000, 3_600_000, 3_600_001, 23 * 3_600_000, 86_400_000, 29 * 86_400_000, 31 * 86_400_000)
+STEPS_MS = (0, 1, 5 * MINUTE - 1, 5 * MINUTE, HOUR - 1, HOUR, DAY, 5 * DAY, 30 * DAY)
+BACK_MS = (0, 0, 0, 1, 5 * MINUTE, HOUR, HOUR + 1, 23 * HOUR, DAY, 29 * DAY, 31 * DAY)
+AFTER_MS = (0, 1, 5 * MINUTE, HOUR, DAY, 6 * DAY, 29 * DAY, 60 * DAY)
+
+Act = tuple[int, int, int]  # time, tag, amount
 
 
-@numba.njit
-def _take(rows, times, pieces, money, alive):
-    for i in range(len(times)):
-        alive[i] = advance(rows[0], times[i])
-        count(rows[0], alive[i], times[i], 2)
-        add_amounts(rows[0], alive[i], times[i], pieces[i], money[i])
+@st.composite
+def acts_over_time(draw: st.DrawFn) -> list[Act]:
+    """Acts as they arrive, some of them late."""
+    now, out = BEGIN_MS + 12_345, list[Act]()
+    for _ in range(draw(st.integers(0, 40))):
+        now += draw(st.sampled_from(STEPS_MS))
+        ts = now - draw(st.sampled_from(BACK_MS))
+        out.append((ts, draw(st.integers(1, MEASURE_TAGS - 1)), draw(st.integers(-50, 50))))
+    return out
 
 
-def took(times: list[int], amounts: list[int]) -> tuple[np.void, list[int]]:
-    rows, alive = np.zeros(1, PROFILE_ROW), np.zeros(len(times), np.int64)
-    money = np.array(amounts, np.int64)
-    _take(rows, np.array(times, np.int64), 1000 * money, money, alive)
-    return rows[0], alive.tolist()
+def taken_in(acts: list[Act]) -> tuple[Slab, int]:
+    """A slab and the chain of cells of these acts, as `take_in` adds them."""
+    cells, chain, newest = make_slab(CELL_CHUNK), 0, 0
+    for ts, tag, amount in acts:
+        if ts // TILE_MS > newest // TILE_MS:
+            chain = int(roll(cells, chain, ts // TILE_MS))
+        newest = max(newest, ts)
+        key = int(coarsened(ts // TILE_MS, newest // TILE_MS))
+        if key >= 0:
+            chain = int(add_cell(cells, chain, tag, key, amount))
+    return cells, chain
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.tuples(st.sampled_from(STEPS_MS), st.sampled_from(BACK_MS), st.integers(-50, 50)), max_size=40),
-    st.sampled_from([0, 1, 300_000, 3_600_000, 86_400_000, 6 * 86_400_000, 29 * 86_400_000, 60 * 86_400_000]),
-)
-def test_windows_are_exact_to_a_tile(steps: list[tuple[int, int, int]], after: int) -> None:
-    """Counts and sums of each window are those of the plain list, at the newest event and later."""
-    now, times = BEGIN_MS + 12_345, list[int]()
-    for step, back, _ in steps:
-        now += step
-        times.append(now - back)
-    amounts = [amount for _, _, amount in steps]
-    row, _ = took(times, amounts)
-    for span, (ring, tiles) in SPANS.items():
-        for measure, values in (("searches", [1] * len(times)), ("items_bought", amounts), ("spend", amounts)):
-            unit = 1000 if measure == "items_bought" else 1
-            events = [(ts, unit * value) for ts, value in zip(times, values, strict=True)]
-            asked = max(times, default=now) + after
-            wanted = window_reference(events, TILE_MS[ring], tiles, TILES[ring], asked)
-            assert window(row, measure, span, asked) == wanted, (span, measure)
+@given(acts_over_time(), st.sampled_from(AFTER_MS))
+def test_windows_are_exact_to_a_tile(acts: list[Act], after: int) -> None:
+    """Sums of every measure and window are those of the plain list, at the newest act and later; and days with acts."""
+    cells, chain = taken_in(acts)
+    now = max((ts for ts, _, _ in acts), default=BEGIN_MS) + after
+    sums = np.full((MEASURE_TAGS, WINDOWS), 77, np.int64)
+    active = window_sums(cells, chain, now, sums)
+    assert not sums[0].any()
+    for tag in range(1, MEASURE_TAGS):
+        told = [(ts, amount) for ts, of, amount in acts if of == tag]
+        assert sums[tag].tolist() == [window_reference(told, w, now) for w in range(WINDOWS)], tag
+    assert active == len({ts // DAY for ts, _, _ in acts if ts // DAY > now // DAY - 30})
 
 
-@pytest.mark.parametrize(("ring", "bit"), [(0, 1), (1, 2), (2, 4)])
-def test_a_ring_takes_its_oldest_tile_and_none_before(ring: int, bit: int) -> None:
-    """The first moment of the oldest tile is alive, the last one before it is not."""
-    head = BEGIN_MS // TILE_MS[ring]
-    oldest = (head - TILES[ring] + 1) * TILE_MS[ring]
-    _, alive = took([BEGIN_MS, oldest, oldest - 1], [1, 1, 1])
-    assert [bool(a & bit) for a in alive] == [True, True, False]
+@settings(max_examples=100, deadline=None)
+@given(acts_over_time(), st.randoms(use_true_random=False))
+def test_what_is_kept_does_not_depend_on_the_order_of_acts(acts: list[Act], chosen_by: object) -> None:
+    """Any order gives the same cells, and no more of them than tiles with acts."""
+    cells, chain = taken_in(acts)
+    other = list(acts)
+    chosen_by.shuffle(other)  # type: ignore[attr-defined]
+    other_cells, other_chain = taken_in(other)
+    assert cells_of(other_cells.rows, other_chain) == cells_of(cells.rows, chain)
+    assert used(other_cells) == used(cells)
+
+
+@settings(max_examples=150, deadline=None)
+@given(acts_over_time(), st.sampled_from(AFTER_MS))
+def test_the_next_change_is_when_the_next_act_leaves_a_window(acts: list[Act], after: int) -> None:
+    """From the definition of windows, over the plain list; a year on when none will."""
+    cells, chain = taken_in(acts)
+    now = max((ts for ts, _, _ in acts), default=BEGIN_MS) + after
+    leave = [(ts // size + n) * size for ts, _, _ in acts for size, n in zip(SIZES_MS, LENGTHS, strict=True)]
+    wanted = min((at for at in leave if at > now), default=now + 365 * DAY)
+    assert next_change_ms(cells, chain, now) == wanted
+
+
+@pytest.mark.parametrize(("size", "n"), [(HOUR // 12, 12), (HOUR, 24), (DAY, 30)])
+def test_the_oldest_tile_is_taken_and_none_before(size: int, n: int) -> None:
+    """The first moment of the oldest tile keeps its tile's size; the last one before it goes to a coarser tile."""
+    now = BEGIN_MS + 13 * HOUR + 35 * MINUTE
+    oldest = (now // size - n + 1) * size
+    assert coarsened(oldest // TILE_MS, now // TILE_MS) == oldest // TILE_MS
+    before = (oldest - 1) // TILE_MS
+    coarser = {12: before // 12 * 12, 24: before // 288 * 288, 30: -1}[n]
+    assert coarsened(before, now // TILE_MS) == coarser != before
+
+
+def test_nothing_rolls_to_nothing() -> None:
+    """An empty chain stays one, and takes no row."""
+    cells = make_slab(CELL_CHUNK)
+    assert roll(cells, 0, BEGIN_MS // TILE_MS) == 0 and used(cells) == 0
+
+
+def test_tags_of_customs_are_apart_from_measures() -> None:
+    """Count and value of a custom event have tags of their own, above all others."""
+    tags = [int(custom_tag(np.uint64(hash_text(name)), k)) for name in ("review", "scroll") for k in (0, 1)]
+    assert len(set(tags)) == 4 and min(tags) > MEASURE_TAGS
 
 
 def test_the_reference_knows_a_case_by_hand() -> None:
-    """Three tiles of ten: an event too late is left out, one that the ring has passed too."""
-    events = [(5, 1), (25, 2), (1, 4), (44, 8), (26, 16), (19, 32)]
-    assert window_reference(events, 10, 3, 3, 44) == 2 + 8 + 16
-    assert window_reference(events, 10, 2, 3, 44) == 8
-    assert window_reference(events, 10, 3, 3, 55) == 8
-    assert window_reference(events, 10, 3, 3, 35) == 2 + 16
+    """Of acts of 13:04, 13:59 and 14:58 an hour as of 14:01 has the second, and the third once it is there."""
+    at = BEGIN_MS + 13 * HOUR
+    acts = [(at + 4 * MINUTE, 1), (at + 59 * MINUTE, 2), (at + 118 * MINUTE, 4)]
+    assert window_reference(acts[:2], 0, at + 61 * MINUTE) == 2
+    assert window_reference(acts, 0, at + 118 * MINUTE) == 4
+    assert [window_reference(acts, w, at + 118 * MINUTE) for w in (1, 2, 3)] == [7, 7, 7]
+    assert [window_reference(acts, w, at + 7 * DAY) for w in (1, 2, 3)] == [0, 0, 7]

@@ -186,11 +186,11 @@ def test_who_has_no_history_is_given_what_is_popular() -> None:
 
 
 def test_transitions_are_told_with_an_id_that_a_replay_repeats() -> None:
-    """User, kind, from, to, event time; the stream is bounded."""
+    """User, kind, from, to (a segment, or a trigger's name), event time; the stream is bounded."""
     step, _ = make(transitions_max=500)
     people = [profile("ann", 0), profile('b"ö\r\n', 1)]
     batches = [
-        scored_batch(people, transitions=[(1, 0, -1, 4, 77), (0, 2, 4, -1, 78)], sequence=n, item_shards=0)
+        scored_batch(people, transitions=[(1, 0, -1, 4, 77), (0, 2, -1, 2, 78)], sequence=n, item_shards=0)
         for n in (1, 2)
     ]
     first, again = step.process(batches)
@@ -199,7 +199,7 @@ def test_transitions_are_told_with_an_id_that_a_replay_repeats() -> None:
     assert commands(first.always)[0][:6] == [b"XADD", b"coterie:transitions", b"MAXLEN", b"~", b"500", b"*"]
     assert one[b"user_id"] == 'b"ö\r\n'.encode() and (one[b"kind"], one[b"at"]) == (b"cluster", b"77")
     assert (one[b"from"], one[b"to"]) == (b"", b"s4")
-    assert (other[b"kind"], other[b"from"], other[b"to"]) == (b"trigger", b"s4", b"")
+    assert (other[b"kind"], other[b"from"], other[b"to"]) == (b"trigger", b"", b"lapsed")
     assert one[b"id"] != other[b"id"]
 
 

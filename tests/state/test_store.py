@@ -15,11 +15,20 @@ def test_a_new_directory_is_made_once_and_keeps_its_name(tmp_path: Path) -> None
     assert read_store(tmp_path / "state") is None
     store, new = open_store(tmp_path / "state", 4, 8, 2)
     assert new and (store.user_shards, store.item_shards, store.recovery_partitions) == (4, 8, 2)
-    assert all(folder.is_dir() for folder in (store.journals, store.recovery, store.names))
+    assert all(folder.is_dir() for folder in (store.journals, store.cold, store.recovery, store.names))
     again, new = open_store(tmp_path / "state", 4, 8, 2, sync=False)
     assert not new and again.state_id == store.state_id and not again.sync
     assert read_store(tmp_path / "state") == store
     assert open_store(tmp_path / "other", 4, 8, 2)[0].state_id != store.state_id
+
+
+def test_a_directory_from_before_the_cold_tier_opens(tmp_path: Path) -> None:
+    """What it lacks is made when a worker opens it; looking into it makes nothing."""
+    store, _ = open_store(tmp_path, 4, 8, 2)
+    store.cold.rmdir()
+    assert read_store(tmp_path) == store and not store.cold.exists()
+    assert open_store(tmp_path, 4, 8, 2) == (store, False)
+    assert store.cold.is_dir()
 
 
 @pytest.mark.parametrize(("users", "items", "setting"), [(5, 8, "user_shards"), (4, 9, "item_shards")])
@@ -45,8 +54,8 @@ def test_the_number_of_recovery_partitions_is_the_first_one(tmp_path: Path) -> N
     [
         ("", "not a description"),
         ("[1]", "not a description"),
-        ('{"format": 1}', "not a description"),
-        ('{"format":2,"state_id":"x","user_shards":4,"item_shards":8,"recovery_partitions":2}', "format 2"),
+        ('{"format": 2}', "not a description"),
+        ('{"format":1,"state_id":"x","user_shards":4,"item_shards":8,"recovery_partitions":2}', "format 1"),
     ],
 )
 def test_a_description_that_cannot_be_read_is_told(tmp_path: Path, text: str, told: str) -> None:

@@ -54,6 +54,58 @@ def exact(found: dict[str, dict[str, str]]) -> dict[str, tuple[str | None, ...]]
     return {key: tuple(record.get(name) for name in EXACT) for key, record in found.items()}
 
 
+def triggers(url: str) -> set[tuple[str, str, int, str]]:
+    """(user_id, to, at, id) of every trigger in the stream; one that was written again after a restart is the same."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        entries = [entry for _, entry in client.xrange("coterie:transitions")]
+    return {(e["user_id"], e["to"], int(e["at"]), e["id"]) for e in entries if e["kind"] == "trigger"}
+
+
+def features(state: Path) -> dict[str, dict[str, Any]]:
+    """Every feature of every shopper from the newest snapshot, in memory or in the cold tier; by the environment's
+    settings."""
+    from flows.inspect import all_features
+    from flows.settings import load_settings
+
+    return all_features(state, settings=load_settings())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What must be the same however a log was run: exact fields of the records, triggers, and every feature."""
+
+    records: dict[str, tuple[str | None, ...]]
+    triggers: set[tuple[str, str, int, str]]
+    features: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, url: str, state: Path) -> Outcome:
+        """What a Redis and a state directory say."""
+        return cls(exact(records(url)), triggers(url), features(state))
+
+    def is_in(self, url: str) -> bool:
+        """Has Redis come to the same?"""
+        return exact(records(url)) == self.records and triggers(url) == self.triggers
+
+    def apart(self, other: Outcome) -> dict[str, Any]:
+        """Where another one differs: records and triggers that only one of them has, features by shopper and name."""
+        differing = {
+            user: {
+                name: (mine.get(name), found.get(name))
+                for name in mine.keys() | found.keys()
+                if mine.get(name, ...) != found.get(name, ...)
+            }
+            for user in self.features.keys() | other.features.keys()
+            if (mine := self.features.get(user, {})) != (found := other.features.get(user, {}))
+        }
+        told = {
+            "records": self.records.items() ^ other.records.items(),
+            "triggers": self.triggers ^ other.triggers,
+            "features": differing,
+        }
+        return {name: what for name, what in told.items() if what}
+
+
 def wait_for(reached: Callable[[], bool], what: str) -> None:
     """Look again until something is so; fail after WAIT_SECONDS_MAX."""
     until = time.monotonic() + WAIT_SECONDS_MAX
@@ -71,6 +123,9 @@ class Worker:
     processes: int = 1
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        (self.folder / "coterie.toml").write_text(self.settings)
+
     @property
     def state(self) -> Path:
         return self.folder / "state"
@@ -81,7 +136,6 @@ class Worker:
 
     def start(self) -> None:
         """Start the supervisor with its workers."""
-        (self.folder / "coterie.toml").write_text(self.settings)
         with open(self.folder / "worker.log", "ab") as log:
             command = [sys.executable, "-m", "flows.cli", "run", "--processes", str(self.processes)]
             self.started.append(subprocess.Popen(command, cwd=self.folder, stderr=log, stdout=log))
@@ -90,6 +144,11 @@ class Worker:
         """SIGTERM, and the exit code."""
         self.started[-1].terminate()
         return self.started[-1].wait(30)
+
+    def load(self, log: Path, topic: str) -> None:
+        """Send a log to a topic, by this worker's settings."""
+        done = run_cli("load", log, "--topic", topic, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
 
     def kill_a_worker(self) -> None:
         """kill -9 a worker process (not its supervisor)."""

@@ -1,0 +1,68 @@
+"""The arrays that one call of the profile step writes into, and what becomes of its samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
+from state.batches import ACT, PAIR, TOUCH, Samples
+from state.features import DIMENSIONS
+
+
+class Workspace:
+    """The arrays one call writes into; a batch of n events touches at most n shoppers, and looks at some more."""
+
+    def __init__(self, n: int, looked_at: int) -> None:
+        self.who = np.empty(n + looked_at, np.int32)
+        self.flags = np.zeros((max(n + looked_at, 1), 3), np.int32)
+        self.status = np.empty(n, np.uint8)
+        self.acts = np.zeros(n, ACT)
+        self.pairs = np.zeros(n * PAIRS_PER_ACT_MAX, PAIR)
+        self.touches = np.zeros(n, TOUCH)
+        self.samples = _sample_arrays(n)
+        self.purchases = _sample_arrays(2 * n)  # an order may close a decision twice
+        self.churns = _sample_arrays(n)
+        self.n_acts = self.n_pairs = self.n_touches = 0
+        self.n_samples = self.n_purchases = self.n_churns = 0
+
+    def make_room(self, places: int) -> None:
+        """Make room for more shoppers to be looked at."""
+        more = places - len(self.who)
+        if more <= 0:
+            return
+        self.who = np.concatenate([self.who, np.empty(more, np.int32)])
+        self.flags = np.concatenate([self.flags, np.zeros((more, 3), np.int32)])
+
+    def room_for_closing(self, rows: int) -> None:
+        """Make room for a decision of each model of each row looked at."""
+        self.purchases = _longer(self.purchases, self.n_purchases + rows)
+        self.churns = _longer(self.churns, self.n_churns + rows)
+
+
+SampleArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Features, outcomes, times of the decisions, times at which the outcomes were known."""
+
+
+def _sample_arrays(n: int) -> SampleArrays:
+    return np.empty((n, DIMENSIONS), np.float32), np.zeros(n, np.uint8), np.empty(n, np.int64), np.empty(n, np.int64)
+
+
+def _longer(arrays: SampleArrays, n: int) -> SampleArrays:
+    if len(arrays[0]) >= n:
+        return arrays
+    longer = _sample_arrays(n)
+    for old, new in zip(arrays, longer, strict=True):
+        new[: len(old)] = old
+    return longer
+
+
+def samples_of(model: str, arrays: SampleArrays, n: int) -> list[Samples]:
+    """A model's samples in the order in which their outcomes were known: those waited for in vain are found in a row,
+    and would else be learnt in a row."""
+    if n == 0:
+        return []
+    x, y, ts, known_ts = (a[:n] for a in arrays)
+    if model == "segments":
+        return [Samples(model, x, y[:0], ts)]
+    order = np.argsort(known_ts, kind="stable")
+    return [Samples(model, x[order], y[order], ts[order])]

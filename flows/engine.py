@@ -14,6 +14,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.alignment import Alignment, Pacer
+from operators.reader import Reader
 from state.batches import RawBatch
 from state.flow_control import FlowControl
 from state.input_parts import InputParts
@@ -28,22 +30,6 @@ _IDLE_LINGERS_MAX = 5
 
 IDLE_SECONDS = 1.0
 """A part at its end for so long is idle; it says so as often, and a shorter pause of its reading does not count."""
-
-
-class Reader(Protocol):
-    """Where records come from: one topic's partition, one file.
-
-    When `read` has given nothing, `exhausted` says that the end is reached for good, `caught_up` that it is for now:
-    that nothing more is there, not merely that it is not here or not due yet.
-    """
-
-    @property
-    def exhausted(self) -> bool: ...
-    @property
-    def caught_up(self) -> bool: ...
-    def read(self) -> RawBatch | None: ...
-    def position(self) -> Any: ...
-    def close(self) -> None: ...
 
 
 class TableStep(Protocol):
@@ -115,17 +101,18 @@ class _Idleness:
         """It may or may not be at its end. Is what was told to be taken back?"""
         if self._since is None or self._monotonic() - self._seen < IDLE_SECONDS:
             return False
-        was_told = self._told is not None
-        self.over()
-        return was_told
+        return self.over()
 
-    def over(self) -> None:
-        """Records came."""
+    def over(self) -> bool:
+        """Records came. Was it told?"""
+        was_told = self._told is not None
         self._since = self._told = None
+        return was_told
 
 
 class _Part(StatefulSourcePartition[RawBatch, Any]):
-    """One reader. It never blocks: with little to read, or too much under way, it asks to be woken a little later.
+    """One reader. It never blocks: with little to read, or too much under way, it asks to be woken a little later, and
+    it hands out no more than its pacer allows.
 
     Small batches cost as much as large ones, so after one that was not full all parts wait for the next multiple of the
     linger: by then there is more to read, and they wake together. Batches without records tell how far a part is that
@@ -137,6 +124,7 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
         self,
         name: str,
         reader: Reader,
+        pacer: Pacer,
         control: FlowControl,
         linger_seconds: float,
         batch_records_max: int,
@@ -145,6 +133,7 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
     ) -> None:
         self._name = name
         self._reader = reader
+        self._pacer = pacer
         self._control = control
         self._linger = max(linger_seconds, 0.0005)
         self._full = batch_records_max // 2
@@ -158,18 +147,22 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
         self._awake = None
         if self._control.stopping or self._ended:
             raise StopIteration
-        batch, caught_up = None, False
+        batch, held, caught_up = None, False, False
         if self._control.has_room():
             with told("read"):
-                batch = self._reader.read()
-                self._ended = batch is None and self._reader.exhausted
-                caught_up = batch is None and self._reader.caught_up
+                batch, held = self._read()
+                self._ended = batch is None and not held and self._reader.exhausted
+                caught_up = batch is None and not held and self._reader.caught_up
+                if batch is None and not held:
+                    self._pacer.has_none(self._ended or caught_up)
+        if held and batch is None:
+            return [self._news()] if self._idleness.over() else []
         if self._ended:
             if not self._name:
                 raise StopIteration
             return [self._news(ended=True)]
         self._waits = 0 if batch is not None else min(self._waits + 1, _IDLE_LINGERS_MAX)
-        if batch is None or len(batch) < self._full:
+        if batch is None or (len(batch) < self._full and not held):
             wait = self._linger * max(self._waits, 1)
             self._awake = datetime.fromtimestamp((self._clock() // wait + 1) * wait, UTC)
         if batch is not None:
@@ -181,6 +174,17 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
             idle_ms = self._idleness.at_end()
             return [self._news(idle_ms)] if idle_ms else []
         return [self._news()] if self._idleness.unknown() else []
+
+    def _read(self) -> tuple[RawBatch | None, bool]:
+        """The next records that may be handed out; were there more of them?"""
+        batch = self._reader.peek()
+        if batch is None:
+            return None, False
+        allowed = self._pacer.allow(batch)
+        if allowed == 0:
+            return None, True
+        self._reader.advance(allowed)
+        return batch.first(allowed), allowed < len(batch)
 
     def next_awake(self) -> datetime | None:
         return self._awake
@@ -197,7 +201,7 @@ class _Part(StatefulSourcePartition[RawBatch, Any]):
         return RawBatch(np.empty(0, np.uint8), none, none, none, "", 0, self._clock(), self._name, idle_ms, ended)
 
 
-class _Retired:
+class _Retired(Reader):
     """A part that a snapshot knows and that is no longer read, a topic left out say: it keeps its position."""
 
     exhausted = True
@@ -206,8 +210,11 @@ class _Retired:
     def __init__(self, position: Any) -> None:
         self._position = position
 
-    def read(self) -> None:
+    def peek(self) -> None:
         return None
+
+    def advance(self, records: int) -> None:
+        return
 
     def position(self) -> Any:
         return self._position
@@ -220,8 +227,8 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
     """All parts of the input: `open_part(name, position)` gives the reader of a part.
 
     `known` are the parts that the state has a position of: the engine wants each of them listed, read or not. It asks
-    for the list in every process, so `inputs` is told the parts that are read wherever they are read. `clock` gives
-    epoch seconds, `monotonic` seconds that are not set back.
+    for the list in every process, so `inputs` is told the parts that are read wherever they are read; `alignment` keeps
+    them in step. `clock` gives epoch seconds, `monotonic` seconds that are not set back.
     """
 
     def __init__(
@@ -233,6 +240,7 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         batch_records_max: int,
         known: frozenset[str] = frozenset(),
         inputs: InputParts | None = None,
+        alignment: Alignment | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -244,6 +252,7 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         self._linger_seconds = linger_seconds
         self._batch_records_max = batch_records_max
         self._inputs = InputParts() if inputs is None else inputs
+        self._alignment = Alignment() if alignment is None else alignment
         self._clock = clock
         self._monotonic = monotonic
 
@@ -251,6 +260,7 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         with told("read"):
             self._listed = frozenset(self._parts())
         self._inputs.tell(self._listed)
+        self._alignment.tell(sorted(self._listed))
         retired = sorted(self._known - self._listed)
         if retired:
             log.warning("parts of the state are no longer read; their positions are kept", step="read", parts=retired)
@@ -263,6 +273,7 @@ class Source(FixedPartitionedSource[RawBatch, Any]):
         return _Part(
             "" if retired else for_part,
             reader,
+            self._alignment.of(for_part),
             self._control,
             self._linger_seconds,
             self._batch_records_max,

@@ -1,6 +1,7 @@
 """Where a worker's events come from: Kafka's topics, log files or the built-in generator, as the engine's source.
 
-Each takes the parts that the state knows (`known`) and whom to tell of those that are read (`inputs`).
+Each takes the parts that the state knows (`known`), whom to tell of those that are read (`inputs`) and what keeps them
+in step (`alignment`).
 """
 
 from __future__ import annotations
@@ -9,15 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.engine import Reader, Source
+from flows.alignment import Alignment
+from flows.engine import Source
 from flows.settings import ConfigurationError, Settings
 from operators.generate import ShopPlan
 from operators.read_files import FileReader, PacedReader
 from operators.read_generated import GeneratedReader
 from operators.read_kafka import KafkaHub, KafkaReader
+from operators.reader import Reader
 from state.flow_control import FlowControl
+from state.frontiers import Frontiers
 from state.input_parts import InputParts
 from state.metrics import Metrics
+
+
+def make_alignment(settings: Settings, frontiers: Frontiers) -> Alignment:
+    """What keeps the parts in step: to half the lateness, which leaves the other half to each part's own disorder."""
+    ahead_ms = round(settings.shop.lateness_minutes * 60_000 / 2)
+    return Alignment(ahead_ms, round(settings.events.future_seconds_max * 1000), frontiers)
 
 
 def log_source(
@@ -27,8 +37,9 @@ def log_source(
     speed: str,
     known: frozenset[str],
     inputs: InputParts,
+    alignment: Alignment,
 ) -> Source:
-    """Log files, a part each."""
+    """Log files, a part each; at a pace each keeps to its own time, and is not aligned with the others."""
 
     def open_part(part: str, position: Any) -> Reader:
         path = paths[part]
@@ -44,6 +55,7 @@ def log_source(
         settings.worker.batch_records_max,
         known,
         inputs,
+        alignment if speed == "max" else None,
     )
 
 
@@ -54,6 +66,7 @@ def kafka_source(
     lags: list[Callable[[], None]],
     known: frozenset[str],
     inputs: InputParts,
+    alignment: Alignment,
 ) -> Source:
     """Kafka's topics, a part for each partition; one consumer for all parts of this process."""
     kafka = settings.kafka
@@ -86,11 +99,17 @@ def kafka_source(
         settings.worker.batch_records_max,
         known,
         inputs,
+        alignment,
     )
 
 
 def generated_source(
-    settings: Settings, control: FlowControl, plan: ShopPlan, known: frozenset[str], inputs: InputParts
+    settings: Settings,
+    control: FlowControl,
+    plan: ShopPlan,
+    known: frozenset[str],
+    inputs: InputParts,
+    alignment: Alignment,
 ) -> Source:
     """The made-up log of a plan: one part."""
 
@@ -105,4 +124,5 @@ def generated_source(
         settings.worker.batch_records_max,
         known,
         inputs,
+        alignment,
     )

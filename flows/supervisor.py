@@ -26,6 +26,7 @@ import structlog
 from flows.children import dying_with_parent, free_ports
 from flows.settings import ConfigurationError, Settings
 from state.flow_control import FlowControl
+from state.frontiers import Frontiers
 
 LINES_KEPT = 200
 """Last lines of a worker's output, in which the reason of its end is looked for."""
@@ -42,13 +43,15 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Launch:
     """What a worker process is told in the file of `--settings-json`.
 
-    `addresses` are the cluster's, HOST:PORT by process number (none for a single process); `flow_control` the shared
-    file of `state.flow_control`, already made; `attempt` counts the starts of the cluster, from 0.
+    `addresses` are the cluster's, HOST:PORT by process number (none for a single process); `flow_control` and
+    `frontiers` the shared files of `state.flow_control` and `state.frontiers`, already made; `attempt` counts the
+    starts of the cluster, from 0.
     """
 
     settings: Settings
     addresses: tuple[str, ...]
     flow_control: Path
+    frontiers: Path
     attempt: int
 
     def write(self, path: Path) -> None:
@@ -61,6 +64,7 @@ class Launch:
                         "settings": self.settings.model_dump(mode="json"),
                         "addresses": self.addresses,
                         "flow_control": str(self.flow_control),
+                        "frontiers": str(self.frontiers),
                         "attempt": self.attempt,
                     }
                 )
@@ -71,7 +75,11 @@ class Launch:
         """Read what the supervisor wrote; the environment is not looked at again."""
         told = orjson.loads(path.read_bytes())
         return Launch(
-            Settings(**told["settings"]), tuple(told["addresses"]), Path(told["flow_control"]), told["attempt"]
+            Settings(**told["settings"]),
+            tuple(told["addresses"]),
+            Path(told["flow_control"]),
+            Path(told["frontiers"]),
+            told["attempt"],
         )
 
 
@@ -180,12 +188,12 @@ class _Cluster:
         self._events = events
         self._workers: dict[int, _Worker] = {}
         ports = free_ports(processes, rng) if processes > 1 else []
-        launch = Launch(settings, tuple(f"127.0.0.1:{port}" for port in ports), run_directory / "in-flight", attempt)
-        fresh = (
-            run_directory / "in-flight.new"
-        )  # never the same file again: whoever still looks at the old one keeps it
-        FlowControl.create(fresh)
-        fresh.replace(launch.flow_control)
+        addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+        launch = Launch(settings, addresses, run_directory / "in-flight", run_directory / "frontiers", attempt)
+        for path, create in ((launch.flow_control, FlowControl.create), (launch.frontiers, Frontiers.create)):
+            fresh = path.with_suffix(".new")  # never the same file again: whoever still looks at the old one keeps it
+            create(fresh)
+            fresh.replace(path)
         launch.write(run_directory / "launch.json")
         try:
             for process in range(processes):
@@ -360,5 +368,5 @@ def _holding(directory: Path) -> Iterator[Path]:
         try:
             yield run_directory
         finally:
-            for name in ("launch.json", "in-flight"):
+            for name in ("launch.json", "in-flight", "frontiers"):
                 (run_directory / name).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from flows.graph import build
 from flows.logs import configure_logs
 from flows.report import write_figures
 from flows.settings import ConfigurationError, Settings
-from flows.sources import generated_source, kafka_source, log_source
+from flows.sources import generated_source, kafka_source, log_source, make_alignment
 from flows.state_directory import known_parts
 from flows.steps import Process, Steps, learn_settings
 from flows.supervisor import CONFIGURATION_EXIT, Launch
@@ -37,6 +37,7 @@ from operators.read_files import LogError
 from operators.read_kafka import KafkaReadError
 from operators.write_redis import RedisRefused, RedisStopped
 from state.flow_control import FlowControl
+from state.frontiers import Frontiers
 from state.journal import CorruptJournal
 from state.metrics import Metrics
 from state.names import Names
@@ -86,14 +87,14 @@ def _run(settings: Settings, launch: Launch, told: argparse.Namespace, control: 
     steps = Steps(settings, process)
     lags: list[Callable[[], None]] = []
     known = known_parts(store)
+    alignment = make_alignment(settings, Frontiers(launch.frontiers))
     if told.plan:
-        source = generated_source(
-            settings, control, msgspec.json.decode(told.plan, type=ShopPlan), known, process.parts
-        )
+        plan = msgspec.json.decode(told.plan, type=ShopPlan)
+        source = generated_source(settings, control, plan, known, process.parts, alignment)
     elif told.log:
-        source = log_source(settings, control, told.log, told.speed, known, process.parts)
+        source = log_source(settings, control, told.log, told.speed, known, process.parts, alignment)
     else:
-        source = kafka_source(settings, control, metrics, lags, known, process.parts)
+        source = kafka_source(settings, control, metrics, lags, known, process.parts, alignment)
     if settings.metrics.port:
         port = settings.metrics.port + told.process
         try:

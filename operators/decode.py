@@ -138,13 +138,6 @@ def _hashed(texts: list[bytes], names: Names) -> np.ndarray:
     return hashes.reshape(-1, TEXTS)
 
 
-def _steady(array: np.ndarray, dtype: type) -> np.ndarray:
-    """The same numbers as a contiguous read-only array: whatever a source hands in, the scanner is compiled once."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view
-
-
 def decode_reference(batch: RawBatch, limits: Limits, newest_ms: int) -> Taken:
     """What a Decoder is to make of a batch, by the authority alone; event times after `newest_ms` are refused."""
     taken = Taken(batch)
@@ -260,10 +253,7 @@ class Decoder:
             self._texts = np.empty(texts_max(n), TEXT)
         status = np.empty(n, np.uint8)
         made, noted, undeclared = scan(
-            _steady(batch.buffer, np.uint8),
-            _steady(batch.starts, np.int64),
-            _steady(batch.ends, np.int64),
-            _steady(batch.offsets, np.int64),
+            *batch.arrays(),
             self._limits.bytes_max,
             self._limits.oldest_ms,
             newest_ms,

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from operators.generate import ShopPlan, generate
+from operators.reader import Reader
 from state.batches import RawBatch
 
 _NEWLINE = ord("\n")
 
 
-class GeneratedReader:
+class GeneratedReader(Reader):
     """The log of a plan, from any position: the number of records handed out before.
 
     The same plan gives the same records, so a resume generates them again and passes over those before `position`.
@@ -39,15 +40,15 @@ class GeneratedReader:
         self._ended = False
         self._skip(self._position)
 
-    def read(self) -> RawBatch | None:
-        """The next 1 to `records_max` records; None at the end."""
+    def peek(self) -> RawBatch | None:
+        """The next 1 to `records_max` records without moving on; None at the end."""
         if not self._fill():
             return None
         first, last = self._used, min(self._used + self._records_max, len(self._ends))
         starts = np.concatenate([[0], self._ends[:-1] + 1])[first:last]
         ends = self._ends[first:last]
         low = int(starts[0])
-        batch = RawBatch(
+        return RawBatch(
             buffer=self._buffer[low : int(ends[-1])],
             starts=starts - low,
             ends=ends - low,
@@ -56,9 +57,11 @@ class GeneratedReader:
             partition=0,
             read_at=self._clock(),
         )
-        self._used = last
-        self._position += last - first
-        return batch
+
+    def advance(self, records: int) -> None:
+        """Move on past so many of the records that `peek` gave."""
+        self._used += records
+        self._position += records
 
     @property
     def exhausted(self) -> bool:

@@ -26,6 +26,7 @@ from operators.kafka_batches import (
     codec_hint,
     join_values,
 )
+from operators.reader import Reader
 from state.batches import RawBatch
 
 log = logging.getLogger(__name__)
@@ -151,8 +152,7 @@ class KafkaHub:
                 raise KafkaReadError(text) from error
         reader = KafkaReader(self, topic, partition, position, clock)
         self._readers[tp] = reader
-        consumer.assign(list(self._readers))
-        consumer.seek(tp, position)
+        self._assign(list(self._readers))
         return reader
 
     def poll(self) -> None:
@@ -163,10 +163,10 @@ class KafkaHub:
         if self.failure:
             raise self.failure
         self.polls += 1
-        # Not by the consumer's own pause(): in 3.0.12 what was fetched for a paused partition can stay parked for ever.
-        if any(len(reader._queue) >= QUEUE_CHUNKS_MAX for reader in self._readers.values()):
+        if any(len(reader._queue) >= QUEUE_CHUNKS_MAX and not reader._is_held for reader in self._readers.values()):
             return
         consumer = self._connected()
+        self._fetch_for_those_who_read()
         limit = POLL_CHUNKS_MAX if self.whole_batches else self.records_max
         try:
             polled = consumer.poll(timeout_ms=0, max_records=limit)
@@ -189,6 +189,29 @@ class KafkaHub:
             if reader is None:
                 continue
             reader._take(self._chunks(items))
+
+    def _fetch_for_those_who_read(self) -> None:
+        """Have no more fetched for readers that are held back and have enough; what came in the meantime is dropped,
+        and fetched again when they need it.
+
+        Not by the consumer's own pause(): in 3.0.12 what was fetched for a paused partition can stay parked for ever.
+        """
+        assigned = self._consumer.assignment()
+        fed = [
+            tp
+            for tp, reader in self._readers.items()
+            if not reader._is_held or len(reader._queue) < (QUEUE_CHUNKS_MAX if tp in assigned else 1)
+        ]
+        if fed and set(fed) != assigned:
+            self._assign(fed)
+
+    def _assign(self, fed: list[TopicPartition]) -> None:
+        """Have these partitions fetched and no others, each from where its reader's records end."""
+        assigned = self._consumer.assignment()
+        self._consumer.assign(fed)
+        for tp in fed:
+            if tp not in assigned:
+                self._consumer.seek(tp, self._readers[tp]._fetch_from)
 
     def close(self) -> None:
         """Close the connection; the readers with it."""
@@ -214,7 +237,8 @@ class KafkaHub:
         return None if position is None else int(position.offset)
 
     def _highwater(self, tp: TopicPartition) -> int | None:
-        return None if self._consumer is None else self._consumer.highwater(tp)
+        state = None if self._consumer is None else self._consumer._subscription.assignment.get(tp)
+        return None if state is None else state.highwater
 
     def _has_more(self, tp: TopicPartition) -> bool:
         """May the partition have more than what its reader has got: fetched and not yet unpacked, or out of reach?"""
@@ -226,7 +250,7 @@ class KafkaHub:
         if self._readers.pop(tp, None) is None:
             return
         if self._readers:
-            self._consumer.assign(list(self._readers))
+            self._assign(list(self._readers))
         else:
             self.close()
 
@@ -316,7 +340,7 @@ class KafkaHub:
             reader._moved(offset)
 
 
-class KafkaReader:
+class KafkaReader(Reader):
     """One partition of a topic, read through its hub. A live source: it never ends."""
 
     exhausted = False
@@ -331,9 +355,12 @@ class KafkaReader:
         self._moved_to: int | None = None
         self._queue: deque[tuple[Chunk, float]] = deque()
         self._polls_seen = 0
+        self._is_held = False
+        """Were records looked at and not moved past?"""
+        self._highwater: int | None = None
 
-    def read(self) -> RawBatch | None:
-        """The next records, at most `records_max` of them, or None when none are here yet; does not wait.
+    def peek(self) -> RawBatch | None:
+        """The next records, at most `records_max` of them, without moving on, or None when none are here yet.
 
         A null value is an empty span. Raises KafkaReadError where records cannot be read: a checksum that fails, a
         compression whose library is missing.
@@ -348,21 +375,29 @@ class KafkaReader:
             if not self._queue:
                 self.position()  # past what is handed to nobody, such as control records
                 return None
-        chunk, read_at = self._queue.popleft()
+        chunk, read_at = self._queue[0]
         if chunk.error:
-            self._queue.appendleft((chunk, read_at))
             where = f"{self.topic}[{self.partition}]"
             raise KafkaReadError(f"{where}: records from offset {chunk.next_offset} on cannot be read: {chunk.error}")
         n = min(len(chunk.starts), self._hub.records_max)
+        if n == 0:
+            self.advance(0)
+            return None
+        self._is_held = True
         starts, ends, offsets = chunk.starts[:n], chunk.ends[:n], chunk.offsets[:n]
-        batch = RawBatch(chunk.buffer, starts, ends, offsets, self.topic, self.partition, read_at)
-        if n < len(chunk.starts):
+        return RawBatch(chunk.buffer, starts, ends, offsets, self.topic, self.partition, read_at)
+
+    def advance(self, records: int) -> None:
+        """Move on past so many of the records that `peek` gave."""
+        self._is_held = False
+        chunk, read_at = self._queue.popleft()
+        if records < len(chunk.starts):
+            n = records
             rest = Chunk(chunk.buffer, chunk.starts[n:], chunk.ends[n:], chunk.offsets[n:], chunk.next_offset)
             self._queue.appendleft((rest, read_at))
             self._position = int(rest.offsets[0])
         else:
             self._position = chunk.next_offset
-        return batch if n else None
 
     def position(self) -> int:
         """Offset of the next record after everything that was handed out: where to resume."""
@@ -375,6 +410,7 @@ class KafkaReader:
     def lag(self) -> int | None:
         """Records not yet handed out; None before the broker has told. Any thread may ask: it only looks."""
         highwater = self._hub._highwater(self._tp)
+        self._highwater = highwater = self._highwater if highwater is None else highwater
         return None if highwater is None else max(highwater - self._position, 0)
 
     @property
@@ -395,6 +431,11 @@ class KafkaReader:
         read_at = self._clock()
         for chunk in chunks:
             self._queue.append((chunk, read_at))
+
+    @property
+    def _fetch_from(self) -> int:
+        """The offset behind all that was fetched for it."""
+        return self._queue[-1][0].next_offset if self._queue else self._position
 
     def _moved(self, offset: int) -> None:
         self._queue.clear()

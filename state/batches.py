@@ -8,7 +8,7 @@ of the shop's currency (an integer, so that sums do not depend on the order of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -190,6 +190,21 @@ class RawBatch:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def first(self, records: int) -> RawBatch:
+        """The same batch, of its first so many records only."""
+        if records == len(self):
+            return self
+        return replace(self, starts=self.starts[:records], ends=self.ends[:records], offsets=self.offsets[:records])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Buffer, starts, ends and offsets, each contiguous and read-only: whatever a source hands in, a kernel that
+        is given them is compiled once."""
+        wanted = ((self.buffer, np.uint8), (self.starts, np.int64), (self.ends, np.int64), (self.offsets, np.int64))
+        views = tuple(np.ascontiguousarray(array, dtype).view() for array, dtype in wanted)
+        for view in views:
+            view.flags.writeable = False
+        return views  # type: ignore[return-value]
 
     def record(self, index: int) -> bytes:
         """The bytes of one record."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from operators.read_files.opening import BLOCK_BYTES, LogError, open_to_read
+from operators.reader import Reader
 from state.batches import RawBatch
 
 Position = tuple[int, int]
@@ -25,7 +26,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_PLACES = np.zeros(0, np.int64)
 
 
-class FileReader:
+class FileReader(Reader):
     """The lines of one log file as raw batches, from any position, in the file's order.
 
     `position` is what `position()` of an earlier reader gave (None: from the beginning); `records_max` the bound of a
@@ -73,15 +74,10 @@ class FileReader:
                 self.close()
                 raise
 
-    def read(self) -> RawBatch | None:
-        """The next 1 to `records_max` records; None at the end."""
-        batch = self.peek(self.records_max)
-        if batch is not None:
-            self.advance(len(batch))
-        return batch
-
-    def peek(self, records_max: int) -> RawBatch | None:
-        """The next records without moving on: at least one, at most `records_max`; None at the end."""
+    def peek(self, records_max: int | None = None) -> RawBatch | None:
+        """The next records without moving on: at least one, at most `records_max` (the reader's own); None at the
+        end."""
+        records_max = records_max or self.records_max
         while not self._ended and len(self._starts) < records_max and self._waiting_bytes() < BATCH_BYTES_MAX:
             self._fill()
         n = min(len(self._starts), records_max)

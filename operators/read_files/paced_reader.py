@@ -10,13 +10,14 @@ import numpy as np
 import orjson
 
 from operators.read_files.file_reader import FileReader, Position
+from operators.reader import Reader
 from state.batches import RawBatch
 
 PACED_RECORDS = 512
 """How many lines a paced reader looks at in one go."""
 
 
-class PacedReader:
+class PacedReader(Reader):
     """Hands a reader's records out at `speed` times the log's own pace, by their event time `ts`.
 
     The first record is due at once, the others as much later as the log says. A record alone out of order (late, or
@@ -42,7 +43,7 @@ class PacedReader:
         self._used = 0
         self._origin: tuple[float, float] | None = None  # an event time in ms, and when by the clock it was due
 
-    def read(self) -> RawBatch | None:
+    def peek(self) -> RawBatch | None:
         """The records that are due, at most PACED_RECORDS; None when none is yet (see `due_at`), or at the end."""
         now = self._clock()
         if now < self.due_at:
@@ -65,10 +66,6 @@ class PacedReader:
                 self.due_at = began + (float(self._due_ms[high]) - event_ms) / 1000.0 / self.speed
         if high == low:
             return None
-        self.reader.advance(high - low)
-        self._used = high
-        if high == len(window):
-            self._window = None
         return RawBatch(
             window.buffer,
             window.starts[low:high],
@@ -78,6 +75,13 @@ class PacedReader:
             window.partition,
             now,
         )
+
+    def advance(self, records: int) -> None:
+        """Move on past so many of the records that were due."""
+        self.reader.advance(records)
+        self._used += records
+        if self._window is not None and self._used == len(self._window):
+            self._window = None
 
     @property
     def exhausted(self) -> bool:

@@ -315,7 +315,7 @@ def test_two_supervisors_never_share_a_state_directory(tmp_path: Path) -> None:
 def test_a_launch_file_gives_back_what_was_written_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     """The workers see the supervisor's settings, passwords included, and not their own environment."""
     settings = Settings(redis={"url": "redis://me:secret@127.0.0.1:1/0"}, events={"custom_names": ["review"]})
-    launch = Launch(settings, ("127.0.0.1:1", "127.0.0.1:2"), tmp_path / "in-flight", 3)
+    launch = Launch(settings, ("127.0.0.1:1", "127.0.0.1:2"), tmp_path / "in-flight", tmp_path / "frontiers", 3)
     path = tmp_path / "launch.json"
     path.write_text("left over")
     launch.write(path)

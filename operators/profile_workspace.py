@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
-from state.batches import ACT, PAIR, TOUCH, Samples
+from state.batches import ACT, PAIR, TOUCH, TRANSITION, Samples
 from state.features import DIMENSIONS
 
 
 class Workspace:
-    """The arrays one call writes into; a batch of n events touches at most n shoppers, and looks at some more."""
+    """The arrays one call writes into; a batch of n events touches at most n shoppers, and looks at some more.
 
-    def __init__(self, n: int, looked_at: int) -> None:
+    `closed` rows are looked at before the events are taken in.
+    """
+
+    triggers: np.ndarray
+    """TRANSITION rows of what was found so far."""
+
+    def __init__(self, n: int, looked_at: int, closed: int = 0) -> None:
         self.who = np.empty(n + looked_at, np.int32)
         self.flags = np.zeros((max(n + looked_at, 1), 3), np.int32)
         self.status = np.empty(n, np.uint8)
@@ -20,8 +26,9 @@ class Workspace:
         self.pairs = np.zeros(n * PAIRS_PER_ACT_MAX, PAIR)
         self.touches = np.zeros(n, TOUCH)
         self.samples = _sample_arrays(n)
-        self.purchases = _sample_arrays(2 * n)  # an order may close a decision twice
-        self.churns = _sample_arrays(n)
+        self.purchases = _sample_arrays(2 * n + closed)  # an order may close a decision twice
+        self.churns = _sample_arrays(n + closed)
+        self.triggers = np.empty(0, TRANSITION)
         self.n_acts = self.n_pairs = self.n_touches = 0
         self.n_samples = self.n_purchases = self.n_churns = 0
 

@@ -157,9 +157,11 @@ class Profiles:
             prices=n,
             facts=n,
         )
-        w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN))
+        over = self._lives_over(batch, rows)
+        w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN), len(over))
+        begun_anew = self._sweep(w, over, int(batch.rows["ts"].max(initial=0)), 0)
         found = np.zeros(4, np.int64)
-        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, w.n_purchases, w.n_churns = kernels.take_in(
+        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns = kernels.take_in(
             batch.rows,
             rows,
             store.slab("profiles"),
@@ -172,6 +174,7 @@ class Profiles:
             (store.facts.slot_hashes, store.facts.slot_rows),
             self._told_tags,
             found,
+            begun_anew,
             store.place_of,
             w.who,
             w.flags,
@@ -180,9 +183,11 @@ class Profiles:
             w.pairs,
             w.touches,
             w.samples,
-            w.purchases,
-            w.churns,
+            tuple(a[w.n_purchases :] for a in w.purchases),
+            tuple(a[w.n_churns :] for a in w.churns),
         )
+        w.n_purchases += n_purchases
+        w.n_churns += n_churns
         store.settle()
         w.flags[store.place_of[back], 1] = BACK
         self._count_found(found)
@@ -193,6 +198,17 @@ class Profiles:
         if len(refused):
             out.append(DeadLetters([_refusal(batch, int(i)) for i in refused]))
         return out
+
+    def _lives_over(self, batch: EventBatch, rows: np.ndarray) -> np.ndarray:
+        """Rows int32[k] of shoppers who come back after the end of their rows' lives, which the watermark has not told
+        yet: they begin anew. (A batch spans less than a day, and no life is shorter.)"""
+        known = np.flatnonzero(rows >= 0)
+        of = self.store.profiles.rows[rows[known]]
+        over = (of["events"] > 0) & (of["event_ts"] + self.settings.inactivity_ttl_ms <= batch.rows["ts"][known])
+        if not over.any():
+            return np.empty(0, np.int32)
+        first = np.unique(rows[known], return_index=True)[1]  # a late event before it would have kept the row alive
+        return np.asarray(rows[known[first[over[first]]]], np.int32)
 
     def _hear(self, batch: EventBatch) -> None:
         """Note how far the batch's part of the input is."""
@@ -250,33 +266,42 @@ class Profiles:
         shard["sweep_at"][0] = int(chosen[-1]) + 1 if len(chosen) else 0
         return chosen.astype(np.int32)
 
+    def _sweep(self, w: Workspace, looked_at: np.ndarray, until_ms: int, places: int) -> int:
+        """Look at some rows as of a time: what follows goes to `w`, the rows behind its first `places`. The places."""
+        if len(looked_at) == 0:
+            return places
+        store = self.store
+        w.room_for_closing(len(looked_at))
+        store.due[looked_at] = NEVER  # whoever is passed over is not to be looked at again
+        triggers = np.empty(len(looked_at) * TRIGGERS_A_ROW, TRANSITION)
+        places, n_purchases, n_churns, n_triggers = sweep(
+            store.slab("profiles"),
+            store.slab("sessions"),
+            store.slabs(),
+            looked_at,
+            until_ms,
+            self._limits,
+            store.place_of,
+            w.who,
+            w.flags,
+            places,
+            tuple(a[w.n_purchases :] for a in w.purchases),
+            tuple(a[w.n_churns :] for a in w.churns),
+            triggers,
+        )
+        w.n_purchases += n_purchases
+        w.n_churns += n_churns
+        w.triggers = np.concatenate([w.triggers, triggers[:n_triggers]])
+        return int(places)
+
     def _describe(
         self, w: Workspace, acted: int, looked_at: np.ndarray, receipt: Receipt, back: np.ndarray | None = None
     ) -> ProfileBatch:
         """Look at some rows, and put together the batch of all shoppers acted or looked at."""
         store = self.store
         now = int(store.shard.rows["watermark_ts"][0])
-        triggers = np.empty(len(looked_at) * TRIGGERS_A_ROW, TRANSITION)
+        places = self._sweep(w, looked_at, now, acted)
         profiles, sessions, slabs = store.slab("profiles"), store.slab("sessions"), store.slabs()
-        places, n_purchases, n_churns, n_triggers = acted, 0, 0, 0
-        if len(looked_at):
-            w.room_for_closing(len(looked_at))
-            store.due[looked_at] = NEVER  # whoever is passed over is not to be looked at again
-            places, n_purchases, n_churns, n_triggers = sweep(
-                profiles,
-                sessions,
-                slabs,
-                looked_at,
-                now,
-                self._limits,
-                store.place_of,
-                w.who,
-                w.flags,
-                acted,
-                tuple(a[w.n_purchases :] for a in w.purchases),
-                tuple(a[w.n_churns :] for a in w.churns),
-                triggers,
-            )
         if back is not None and len(back):
             w.flags[store.place_of[back], 1] = BACK
         out = np.zeros(places, PROFILE)
@@ -294,9 +319,9 @@ class Profiles:
         if w.flags[:places, 2].any():
             store.give_up(who[(w.flags[:places, 2] == 1) & (w.flags[:places, 0] == 0)])
         fetches = fetches[:n_fetches]
-        if n_triggers:
-            self._metrics.transitions.labels("trigger").inc(n_triggers)
-            for kind, count in enumerate(np.bincount(triggers["after"][:n_triggers])):
+        if len(w.triggers):
+            self._metrics.transitions.labels("trigger").inc(len(w.triggers))
+            for kind, count in enumerate(np.bincount(w.triggers["after"])):
                 self._metrics.triggers.labels(TRIGGERS[kind]).inc(int(count))
         self._sequence += 1
         return ProfileBatch(
@@ -310,13 +335,13 @@ class Profiles:
             fetches=fetches,
             samples=[
                 *samples_of("segments", w.samples, w.n_samples),
-                *samples_of("purchase", w.purchases, w.n_purchases + n_purchases),
-                *samples_of("churn", w.churns, w.n_churns + n_churns),
+                *samples_of("purchase", w.purchases, w.n_purchases),
+                *samples_of("churn", w.churns, w.n_churns),
             ],
             receipt=receipt,
             item_shards=count_item_shards(fetches["item"], self.settings.item_shards),
             watermark_ts=now,
-            triggers=triggers[:n_triggers],
+            triggers=w.triggers,
         )
 
     def _count_found(self, found: np.ndarray) -> None:

@@ -26,6 +26,7 @@ from operators.kafka_batches import (
     codec_hint,
     join_values,
 )
+from operators.kafka_outage import Outage
 from operators.reader import Reader
 from state.batches import RawBatch
 
@@ -42,8 +43,6 @@ QUEUE_CHUNKS_MAX = 2
 """No more is fetched while a reader leaves so many chunks waiting."""
 REQUEST_SECONDS_MAX = 10.0
 """A broker that leaves a request unanswered for so long is taken for gone; the connection is made anew."""
-OUTAGE_SECONDS_MIN = 2.0
-"""Partitions out of reach for so long are an outage, of which the log tells."""
 STARTS = ("earliest", "latest")
 ISOLATIONS = ("read_committed", "read_uncommitted")
 
@@ -112,7 +111,7 @@ class KafkaHub:
         self._readers: dict[TopicPartition, KafkaReader] = {}
         self.failure: KafkaReadError | None = None
         self._monotonic = monotonic
-        self._outage = _Outage(bootstrap, monotonic)
+        self._outage = Outage(bootstrap, monotonic)
 
     def partitions(self, topics: Iterable[str]) -> list[tuple[str, int]]:
         """All (topic, partition) of the topics, in order.
@@ -300,7 +299,7 @@ class KafkaHub:
         library_log = logging.getLogger("kafka")
         if library_log.level == logging.NOTSET:
             library_log.setLevel(logging.CRITICAL)
-        self._outage = _Outage(self.bootstrap, self._monotonic)
+        self._outage = Outage(self.bootstrap, self._monotonic)
         return consumer
 
     def _restart_at_earliest(self, lost_at: dict[TopicPartition, int]) -> None:
@@ -440,38 +439,3 @@ class KafkaReader(Reader):
     def _moved(self, offset: int) -> None:
         self._queue.clear()
         self._position = offset
-
-
-class _Outage:
-    """Tells the log once that partitions are out of reach (no leader, no connection to it), once that they are back."""
-
-    def __init__(self, bootstrap: str, monotonic: Callable[[], float]) -> None:
-        self.bootstrap = bootstrap
-        self.told = False
-        self.away: list[TopicPartition] = []
-        self._monotonic = monotonic
-        self._looked_at = self._reached_at = monotonic()
-
-    def look(self, consumer: Any, readers: Iterable[TopicPartition]) -> None:
-        """Look after the connections, at most twice a second."""
-        now = self._monotonic()
-        if now - self._looked_at < 0.5:
-            return
-        self._looked_at = now
-        self.away = away = [tp for tp in readers if not self._in_reach(consumer, tp)]
-        if not away:
-            if self.told:
-                seconds = now - self._reached_at
-                log.warning("Kafka at %s: all partitions are in reach again, after %.0f s", self.bootstrap, seconds)
-            self.told, self._reached_at = False, now
-        elif not self.told and now - self._reached_at >= OUTAGE_SECONDS_MIN:
-            self.told = True
-            log.error(
-                "Kafka at %s: no connection to the leader of %s[%d] and %d more partitions; trying until there is one",
-                self.bootstrap, away[0].topic, away[0].partition, len(away) - 1,
-            )  # fmt: skip
-
-    @staticmethod
-    def _in_reach(consumer: Any, tp: TopicPartition) -> bool:
-        leader = consumer._client.cluster.leader_for_partition(tp)
-        return leader is not None and leader >= 0 and bool(consumer._client.connected(leader))

@@ -208,6 +208,7 @@ def take_in(
     fact_index,
     told_tags,
     found,
+    places,
     place_of,
     who,
     flags,
@@ -225,10 +226,11 @@ def take_in(
     and `slabs` their slabs (`operators.kernels.slabs`); `shard` SHARD_ROW[1]; `zone` (times, offsets) of the shop's
     clock; `limits` int64 (`operators.kernels.triggers`); `value_index`, `fact_index` (hashes, rows) of the slabs values
     and facts, with room for all that is new; `told_tags` int64[TOLD_MAX].
-    Out: `found` int64[4]: values and facts taken in, values and facts without room; `place_of` int32[rows] (all -1 on
-    entry) the place of each row touched, `who` int32[n] the rows by place, `flags` int32[n, 3] by place: acts, fresh,
-    erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n]; `samples`, `purchases`, `churns`
-    each (x, y, ts, known_ts) arrays. Returns the numbers of places, acts, pairs, touches, samples, purchases, churns.
+    Out: `found` int64[4]: values and facts taken in, values and facts without room; `place_of` int32[rows] the place of
+    each row touched (on entry -1, but for the first `places` of `who`), `who` int32[n] the rows by place, `flags`
+    int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n];
+    `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays. Returns the numbers of places, acts, pairs,
+    touches, samples, purchases, churns.
     """
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
@@ -236,7 +238,7 @@ def take_in(
     x = np.empty(DIMENSIONS, np.float32)
     held = np.zeros(CART_ACTS, np.int64)
     cart = np.zeros(1, CART)[0]
-    places = n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = np.int64(0)
+    n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = np.int64(0)
     state = shard[0]
     skipping = False  # the further lines of an order share the fate of its first
     key = weight = np.int64(0)

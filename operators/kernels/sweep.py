@@ -19,7 +19,7 @@ def sweep(
     profiles, sessions, slabs, looked_at, watermark, limits, place_of, who, flags, places, purchases, churns, triggers
 ):
     """Look at the rows `looked_at` (int32[m]): fire what the watermark has passed, close decisions whose time is up,
-    and release rows at the end of their life.
+    and release rows at the end of their life, after which nothing follows for them, however far the watermark is.
 
     Rows not yet in `who` are appended to it, with their `flags` (they are re-scored as of now). There must be room for
     m more places, for a decision of each model and for TRIGGERS_A_ROW triggers a row. Returns (places, purchases,
@@ -43,24 +43,25 @@ def sweep(
             flags[p, 1] = 0
             flags[p, 2] = 0
             places += 1
-        if row.purchase_decision > 0 and slabs.decisions.rows[row.purchase_decision - 1].due < watermark:
+        passed = min(watermark, row.event_ts + limits[TTL])
+        if row.purchase_decision > 0 and slabs.decisions.rows[row.purchase_decision - 1].due < passed:
             n_purchases = close_decision(
-                slabs.decisions, row.purchase_decision, 0, limits[PURCHASE_HORIZON], watermark, purchases, n_purchases
+                slabs.decisions, row.purchase_decision, 0, limits[PURCHASE_HORIZON], passed, purchases, n_purchases
             )
             row.purchase_decision = 0
             profiles.dirty[r] = 1
-        if row.churn_decision > 0 and slabs.decisions.rows[row.churn_decision - 1].due < watermark:
+        if row.churn_decision > 0 and slabs.decisions.rows[row.churn_decision - 1].due < passed:
             n_churns = close_decision(
-                slabs.decisions, row.churn_decision, 1, limits[CHURN_HORIZON], watermark, churns, n_churns
+                slabs.decisions, row.churn_decision, 1, limits[CHURN_HORIZON], passed, churns, n_churns
             )
             row.churn_decision = 0
             profiles.dirty[r] = 1
         before = n_triggers
-        n_triggers = fire(slabs, row, s, cart, p, watermark, limits, held, triggers, n_triggers)
+        n_triggers = fire(slabs, row, s, cart, p, passed, limits, held, triggers, n_triggers)
         if n_triggers > before:
             profiles.dirty[r] = 1
             sessions.dirty[r] = 1
-        if row.event_ts + limits[TTL] <= watermark:
+        if passed == row.event_ts + limits[TTL]:
             release(profiles, sessions, slabs, r)
             flags[p, 0] = 0
             flags[p, 1] = 0

@@ -254,3 +254,24 @@ def test_every_item_shard_is_told_what_concerns_it(one: list[bytes], two: list[b
         assert len(keys) == batch.item_shards
     assert SplitVisits(shards)([]) == []
     assert (FETCH.names or ("",))[0] == (TOUCH.names or ("",))[0] == "item" and (PAIR.names or ("",))[0] == "row"
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_who_returns_after_the_end_of_a_rows_life_begins_anew(size: int) -> None:
+    """However the events fall into batches: what waited fires once, as of the old life, and the row counts from one."""
+    shop = Shop(inactivity_ttl_ms=90 * DAY, lapsed_ms=30 * DAY)
+    shop.feed_in(
+        [
+            *(line("view", BEGIN_MS + n * MINUTE, item_id="i", category="c") for n in range(4)),
+            line("view", BEGIN_MS + 94 * DAY, "bob", item_id="j"),
+            line("view", BEGIN_MS + 94 * DAY + HOUR, item_id="k"),
+            line("profile", BEGIN_MS + 94 * DAY + HOUR, attributes={"age": 3}),
+        ],
+        size,
+    )
+    assert shop.features("ann")["events_total"] == 2
+    assert shop.features("ann")["favourite_category"] is None
+    assert sorted(name for who, name, _ in shop.triggers() if who == "ann") == ["browsed_without_buying", "lapsed"]
+    told = [row for batch in shop.batches for row in batch.rows if row["user"] == hash_text("ann")]
+    assert sum(int(row["erased"]) for row in told) == 1
+    assert told[-1]["version"] == 2

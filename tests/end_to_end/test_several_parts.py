@@ -1,0 +1,93 @@
+"""A backlog in several parts, read as fast as it goes, comes to what one log in order of time comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import running as tools
+from running import Outcome
+from shop_logs import SETTINGS, write_shop_log
+
+from operators.generate import ShopPlan
+
+PLAN = ShopPlan(seed=8, shoppers=400, items=200, categories=8, days=60, events=8_000)
+"""Of two months: a batch of either part spans weeks."""
+
+
+@pytest.fixture(autouse=True)
+def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "whole.jsonl"
+    write_shop_log(PLAN, path)
+    return path
+
+
+def by_kind(log: Path, folder: Path) -> tuple[Path, Path]:
+    """The log in two, as topics have it: purchases in one, all else in the other; and in both the items, for what they
+    tell holds for the acts that come after them, and two processes are no nearer to one another than what is under way
+    between them."""
+    lines = log.read_bytes().splitlines(keepends=True)
+    kinds = [orjson.loads(line)["type"] for line in lines]
+    clicks, purchases = folder / "clicks.jsonl", folder / "purchases.jsonl"
+    clicks.write_bytes(b"".join(line for line, kind in zip(lines, kinds, strict=True) if kind != "purchase"))
+    purchases.write_bytes(
+        b"".join(line for line, kind in zip(lines, kinds, strict=True) if kind in ("purchase", "item"))
+    )
+    return clicks, purchases
+
+
+def apart(expected: Outcome, found: Outcome) -> dict[str, Any]:
+    """Where they differ, but for the brands of those who like more than eight: which of them are kept may hang on the
+    order of acts minutes apart."""
+    told = expected.apart(found)
+    brands = {"favourite_brand", "brand_focus"}
+    features = {user: names for user, names in told.pop("features", {}).items() if not names.keys() <= brands}
+    return told | ({"features": features} if features else {})
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_files_come_to_what_one_comes_to(processes: int, tmp_path: Path, redis_url: str, whole: Path) -> None:
+    """Records, triggers and every feature."""
+    import redis
+
+    state, _ = tools.replay(tmp_path, redis_url, whole)
+    expected = Outcome.of(redis_url, state)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+    state, report = tools.replay(tmp_path, redis_url, *by_kind(whole, tmp_path), processes=processes, name="two")
+    assert report["events"] == whole.read_bytes().count(b"\n") + PLAN.items
+    assert apart(expected, Outcome.of(redis_url, state)) == {}
+    assert len(expected.triggers) > 1000
+
+
+def test_two_topics_come_to_what_one_log_comes_to(
+    tmp_path: Path,
+    redis_url: str,
+    kafka_topic: Callable[..., str],
+    worker: Callable[..., Any],
+    whole: Path,
+) -> None:
+    """A backlog of two topics, one of which is far longer than what is fetched ahead."""
+    import redis
+
+    state, _ = tools.replay(tmp_path, redis_url, whole)
+    expected = Outcome.of(redis_url, state)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+    clicks, purchases = kafka_topic(1), kafka_topic(1)
+    running = worker([clicks, purchases], batch_records_max=64)
+    for log, topic in zip(by_kind(whole, tmp_path), (clicks, purchases), strict=True):
+        running.load(log, topic)
+    running.start()
+    tools.wait_for(lambda: expected.is_in(redis_url), "the records and triggers of the replay")
+    assert running.stop() == 0
+    assert apart(expected, Outcome.of(redis_url, running.state)) == {}

@@ -202,6 +202,43 @@ def convert(config: Path | None, format_name: str, file: Path, out: Path, skippe
 
 
 @cli.command()
+@_options("log")
+@click.option(
+    "--rules", type=LOG_FILE, required=True, metavar="FILE", help="TOML with the [segments] tables to be tried."
+)
+@click.option(
+    "--churn-max",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Exit with 3 where more of a segment's shoppers enter or leave.",
+)
+@click.option("--report", type=OUT_FILE, metavar="FILE", help="Write what was found there, JSON.")
+@click.option("--plot", type=OUT_FILE, metavar="FILE", help="Draw the sizes over time: .png, .svg or .pdf.")
+def backtest(
+    config: Path | None,
+    log: tuple[Path, ...],
+    rules: Path,
+    churn_max: float | None,
+    report: Path | None,
+    plot: Path | None,
+) -> int:
+    """Replay event logs under the rules of the settings and under others, and tell who enters and leaves each segment.
+
+    Churn of a segment is the share of the shoppers in it under either rule at the end of the logs who are not in it
+    under both. A segment that is gone has a churn of 1, a new one of 0.
+    """
+    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
+        raise click.BadParameter(f"{plot.name}: its name must end in .png, .svg or .pdf", param_hint="--plot")
+    settings = _settings(config)
+    from flows.commands.backtest import backtest as run_backtest
+    from flows.rules import read_rules_file, ruleset
+
+    return run_backtest(
+        settings, ruleset(settings), read_rules_file(settings, rules), list(log), churn_max, report, plot
+    )
+
+
+@cli.command()
 @_options("redis", "state", "json")
 @click.argument("user")
 def show(config: Path | None, user: str, as_json: bool, **flags: Any) -> int:

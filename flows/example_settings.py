@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -15,12 +16,24 @@ HEADING = """\
 # A setting can also come from the environment: [redis] url is COTERIE_REDIS__URL, lists are text with commas.
 # A flag of the command line wins over the environment, the environment over the file.
 """
+RULES = """\
+# An empty one, [segments] alone, is no rules.
+#
+# where: a condition in SQL over the features that `coterie features` lists, with AND, OR, NOT, comparisons, BETWEEN,
+# IN, IS NULL, + - * / and NULLIF. Texts stand in single quotes; what is divided by has to be a number or NULLIF(x, 0).
+# Or score: conditions with points each, and at_least: from how many on a shopper is in it. Other rules may use the
+# points as score_NAME. hold: a member stays until the condition has been false for so long ("90m", "1h", "7d").
+# In the environment all of them are one JSON object. (COTERIE_SEGMENTS)
+"""
 
 
 def example() -> str:
     """Every setting with its description, bounds and default, as comments in TOML."""
     parts = [HEADING]
     for section, info in Settings.model_fields.items():
+        if section == "segments":
+            parts.append(_segments(str(info.description), info.default))
+            continue
         kind = info.annotation
         if kind is None or kind.__doc__ is None:
             raise TypeError(f"section {section} has no description")
@@ -34,6 +47,21 @@ def example() -> str:
             )
             parts.append(f"\n# {field.description}{bounds} ({variable})\n#{name} = {_toml(field.default)}\n")
     return "".join(parts)
+
+
+def _segments(description: str, rules: Mapping[str, Mapping[str, object]]) -> str:
+    """The shipped rules, in force as they stand, for a table without them would be no rules at all."""
+    parts = [f"\n# {description}\n{RULES}"]
+    for name, rule in rules.items():
+        parts.append(f"\n[segments.{name}]\n")
+        parts += [f"{key} = {_inline(value)}\n" for key, value in rule.items()]
+    return "".join(parts)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return _toml(value)
 
 
 def _toml(value: object) -> str:

@@ -30,8 +30,9 @@ def profiles_of(store: Store, shard: int) -> ProfileStore:
     return profiles
 
 
-def features_of(settings: Settings, user_id: str) -> dict[str, Value] | None:
-    """A shopper's features as of their newest event, from the newest snapshot; None where they are not known."""
+def features_of(settings: Settings, user_id: str, as_of_snapshot: bool = False) -> dict[str, Value] | None:
+    """A shopper's features from the newest snapshot, as of their newest event or of the snapshot's watermark; None
+    where they are not known."""
     store = read_store(settings.state.directory)
     if store is None:
         return None
@@ -39,7 +40,10 @@ def features_of(settings: Settings, user_id: str) -> dict[str, Value] | None:
     for row, found in _shoppers(profiles):
         if found == user_id.encode():
             of_profiles = profile_settings(settings, store.user_shards, store.item_shards)
-            return features(profiles.tables, row, Names.reading(store.names), of_profiles)
+            now = int(profiles.profiles.rows["event_ts"][row])
+            if as_of_snapshot:
+                now = max(now, int(profiles.shard.rows["watermark_ts"][0]))
+            return features(profiles.tables, row, Names.reading(store.names), of_profiles, now)
     return None
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from annotated_types import Ge, Le
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from flows.sections import (
@@ -30,6 +30,7 @@ from flows.sections import (
     State,
     Worker,
 )
+from operators.rules.shipped import SHIPPED
 
 ENVIRONMENT_PREFIX = "COTERIE_"
 DEFAULT_FILE = Path("coterie.toml")
@@ -75,6 +76,31 @@ class Settings(BaseSettings):
     metrics: MetricsEndpoint = MetricsEndpoint()
     dead_letters: DeadLetterFile = DeadLetterFile()
     log: Log = Log()
+    segments: dict[str, Any] = Field(
+        SHIPPED,
+        description="Rules that name segments of shoppers. A [segments] table takes the place of all of these.",
+    )
+
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _rules(cls, table: Any, info: ValidationInfo) -> Any:
+        """Every rule read once, so that what is wrong with one is told by whatever command is started."""
+        from operators.rules.errors import RuleError  # sqlglot is loaded only where a shop has rules of its own
+        from operators.rules.read import read_rules
+
+        if isinstance(table, str):
+            try:
+                table = json.loads(table)
+            except json.JSONDecodeError as error:
+                raise PydanticCustomError("refused", "is not a JSON object") from error
+        events = info.data.get("events")
+        if events is not None:  # else the events are refused, and names are not known
+            try:
+                read_rules(table, events.custom_names, events.context_names)
+            except RuleError as error:
+                told = {"place": error.place, "text": error.text}
+                raise PydanticCustomError("rule", "{text}", told) from error
+        return table
 
     @classmethod
     def settings_customise_sources(
@@ -91,14 +117,18 @@ class Settings(BaseSettings):
     def is_given(self, path: str) -> bool:
         """Was a setting ("redis.url") given, rather than left at its default?"""
         section, _, name = path.partition(".")
-        return name in getattr(self, section).model_fields_set
+        table = getattr(self, section)
+        return name in (table if isinstance(table, dict) else table.model_fields_set)
 
     def with_values(self, values: Mapping[str, object]) -> Settings:
         """A copy with other values, {"redis.url": ...}, checked like the first ones.
 
         Raises ConfigurationError.
         """
-        given = {name: dict(getattr(self, name).model_dump(exclude_unset=True)) for name in type(self).model_fields}
+        sections: dict[str, Any] = {
+            name: {} for name in type(self).model_fields if name != "segments"
+        }  # given, it would be no rules
+        given = sections | self.model_dump(exclude_unset=True)
         for path, value in values.items():
             section, _, name = path.partition(".")
             given[section][name] = value
@@ -164,6 +194,8 @@ def _validated(
 
 def _place(error: ErrorDetails, environment: Mapping[str, Any], flags: Mapping[str, object], file: str) -> str:
     section, *rest = (str(part) for part in error["loc"])
+    if error["type"] == "rule":
+        return _place_of_rule(str(error["ctx"]["place"]), environment.get(section), file)
     path = ".".join((section, *rest[:1]))
     if path in flags:
         return FLAGS.get(path, path)
@@ -173,8 +205,19 @@ def _place(error: ErrorDetails, environment: Mapping[str, Any], flags: Mapping[s
     return f"{file}: {path}" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in rest[1:2])
 
 
+def _place_of_rule(place: str, environment: Any, file: str) -> str:
+    parts = place.split(".")[:3]
+    if isinstance(environment, str):
+        return f"environment {ENVIRONMENT_PREFIX}SEGMENTS: {place}"
+    if isinstance(environment, dict) and len(parts) > 1 and parts[1] in environment:
+        return "environment " + ENVIRONMENT_PREFIX + "__".join(parts).upper()
+    return f"{file}: {place}"
+
+
 def _explain(error: ErrorDetails) -> str:
     kind, loc = error["type"], [str(part) for part in error["loc"]]
+    if kind == "rule":
+        return str(error["msg"])
     sections = Settings.model_fields
     fields: Mapping[str, FieldInfo] = (
         getattr(sections[loc[0]].annotation, "model_fields", {}) if loc[0] in sections else {}

@@ -7,8 +7,9 @@ from contextlib import closing
 
 from bytewax.recovery import init_db_dir
 
+from flows.rules import rules_digest
 from flows.settings import ConfigurationError, Settings
-from state.store import Store, StoreError, open_store
+from state.store import Store, StoreError, open_store, place_rules
 
 
 def prepare_state(settings: Settings) -> Store:
@@ -17,6 +18,7 @@ def prepare_state(settings: Settings) -> Store:
     try:
         s.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         store, _ = open_store(s.directory, s.user_shards, s.item_shards, s.recovery_partitions)
+        store = place_rules(store, settings.segments, rules_digest(settings))
         if not any(store.recovery.glob("*.sqlite3")):
             init_db_dir(store.recovery, store.recovery_partitions)
     except StoreError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine import BlobLogic, Sink, SnapshotClock, TableHost
+from flows.rules import placed_rules, rule_cards
 from flows.settings import Settings
 from operators.catalogue import Catalogue
 from operators.covisit import Covisit, CovisitSettings
@@ -64,6 +65,7 @@ class Steps:
         )
         self.split_visits = SplitVisits(self.item_shards)
         of_profiles = profile_settings(settings, self.user_shards, self.item_shards)
+        rules = placed_rules(settings, process.store)
         self.profiles = self._host(
             "profiles",
             lambda s: Profiles(
@@ -73,6 +75,7 @@ class Steps:
                 lambda: control.stopping,
                 self._cold("profiles", s),
                 lambda: process.parts.listed,
+                rules,
             ),
             lambda b: b.shard,
             len,
@@ -80,7 +83,7 @@ class Steps:
         of_covisit = covisit_settings(settings, self.item_shards)
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
-        of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max)
+        of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
         self.personalize = self._host(
             "personalize",
             lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s)),
@@ -89,7 +92,9 @@ class Steps:
         )
         of_learn = learn_settings(settings)
         self.learn = _LearnHost(of_learn, metrics, self._snapshots)
-        self.catalogue = lambda resume: BlobLogic("catalogue", Catalogue(metrics, resume), metrics, self._snapshots)
+        self.catalogue = lambda resume: BlobLogic(
+            "catalogue", Catalogue(metrics, resume, rule_cards(rules)), metrics, self._snapshots
+        )
 
         self._writer = RedisWriter(
             RedisSettings(settings.redis.url, settings.redis.timeout_seconds, settings.redis.backoff_seconds_max),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import orjson
 
@@ -14,24 +15,35 @@ from state.models import SegmentCard, SegmentModel
 SHARE_DIGITS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class RuleCard:
+    """What a person is told of a rule segment: its name, its place in a shopper's set, and what it says."""
+
+    name: str
+    place: int
+    says: str
+
+
 class Catalogue:
     """Keeps the fields of the Redis hash of segments.
 
-    In: segment models (the newest stands) and each user shard's counts. Out: segment id ("s7") -> JSON, for the fields
-    that changed since they were last told; at the end of input all of them. An empty value means that the field is to
-    be removed: the model no longer carries the card of that long retired segment. Keeps the newest model, one array of
-    counts per user shard, and the fields as told: bounded by the cards of a model and the number of shards.
+    In: segment models (the newest stands) and each user shard's counts. Out: segment id ("s7", or the name of a rule,
+    of which `rules` are the cards) -> JSON, for the fields that changed since they were last told; at the end of input
+    all of them. An empty value means that the field is to be removed: the model no longer carries the card of that long
+    retired segment, or the rule is gone. Keeps the newest model, the counts of each user shard, and the fields as told:
+    bounded by the cards of a model, the rules and the number of shards.
     """
 
-    def __init__(self, metrics: Metrics, resume: bytes | None = None) -> None:
+    def __init__(self, metrics: Metrics, resume: bytes | None = None, rules: Sequence[RuleCard] = ()) -> None:
         self._metrics = metrics
+        self._rules = rules
         self._model: SegmentModel | None = None
         self._counts: dict[int, SegmentCounts] = {}
         self._told: dict[str, bytes] = {}
         self._shown: set[str] = set()  # label values the gauge has now
         if resume is not None:
             self._model, self._counts, self._told = pickle.loads(resume)
-            self._show(self._sizes())
+            self._fields()
 
     def process(self, values: Sequence[SegmentModel | SegmentCounts]) -> list[dict[str, bytes]]:
         """Take one call's models and counts in; the fields that changed by them, if any did."""
@@ -63,20 +75,23 @@ class Catalogue:
         return {n: sum(int(c.counts[n]) for c in self._counts.values() if n < len(c.counts)) for n in numbers}
 
     def _fields(self) -> dict[str, bytes]:
-        if self._model is None:
-            return {}
         sizes = self._sizes()
-        self._show(sizes)
         users = sum(sizes.values())
-        return {f"s{card.number}": _field(card, sizes[card.number], users) for card in self._model.cards}
+        cards = self._model.cards if self._model else []
+        members = {rule.name: self._members(rule.place) for rule in self._rules}
+        self._show(sizes, members)
+        return {
+            **{f"s{card.number}": _field(card, sizes[card.number], users) for card in cards},
+            **{rule.name: _rule_field(rule, members[rule.name], users) for rule in self._rules if self._counts},
+        }
 
-    def _show(self, sizes: dict[int, int]) -> None:
-        """Set the gauge of each live segment, and take the labels of the others away."""
-        live = (
-            {f"s{card.number}": sizes[card.number] for card in self._model.cards if not card.retired_at}
-            if self._model
-            else {}
-        )
+    def _members(self, place: int) -> int:
+        return sum(int(c.members[place]) for c in self._counts.values() if place < len(c.members))
+
+    def _show(self, sizes: dict[int, int], members: dict[str, int]) -> None:
+        """Set the gauge of each live segment and each rule, and take the labels of the others away."""
+        cards = self._model.cards if self._model else []
+        live = {f"s{card.number}": sizes[card.number] for card in cards if not card.retired_at} | members
         for segment, size in live.items():
             self._metrics.segment_users.labels(segment=segment).set(size)
         for segment in self._shown - live.keys():
@@ -96,5 +111,22 @@ def _field(card: SegmentCard, size: int, users: int) -> bytes:
             "born_at": card.born_at,
             "parents": [f"s{number}" for number in card.parents],
             "retired_at": card.retired_at or None,
+        }
+    )
+
+
+def _rule_field(rule: RuleCard, size: int, users: int) -> bytes:
+    """A rule segment's JSON; its share is that of the shoppers counted."""
+    return orjson.dumps(
+        {
+            "name": rule.name,
+            "macro": None,
+            "size": size,
+            "share": round(size / users, SHARE_DIGITS) if users else 0.0,
+            "traits": [],
+            "born_at": None,
+            "parents": [],
+            "retired_at": None,
+            "rule": rule.says,
         }
     )

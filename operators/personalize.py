@@ -20,7 +20,9 @@ from state.batches import (
     LIST_LENGTH,
     NEIGHBOURS,
     RECENT_ITEMS,
+    RULE,
     TRANSITION_KINDS,
+    TRIGGER,
     TRIGGERS,
     AnswerBatch,
     ScoredBatch,
@@ -41,6 +43,7 @@ _SCRATCH = 48 * 1024  # a list of 20 items whose ids are 128 bytes of control ch
 LIST_ROW = np.dtype(
     [
         ("items", "u8", (LIST_LENGTH,)),
+        ("rules", "u8"),
         ("segment", "i4"),  # what was last written
         ("purchase", "f4"),
         ("churn", "f4"),
@@ -61,10 +64,10 @@ class PersonalizeSettings:
     leave_out: int = LEAVE_OUT_CURRENT
     rescored_by: float = 0.02
     transitions_max: int = 100_000
+    rules: tuple[str, ...] = ()
 
 
 _KIND_NAMES = tuple(kind.encode() for kind in TRANSITION_KINDS)
-_TRIGGER = TRANSITION_KINDS.index("trigger")
 _TRIGGER_NAMES = tuple(name.encode() for name in TRIGGERS)
 _TRANSITION_FIELDS = tuple(
     b"$%d\r\n%b\r\n" % (len(name), name) + b"$%d\r\n%b\r\n"
@@ -102,6 +105,8 @@ class Personalize:
         self._popular = np.empty(0, np.uint64)
         self._popular_scores = np.empty(0, np.float32)
         self._texts, self._bounds = keys.record_texts()
+        self._rules = [name.encode() for name in settings.rules]
+        self._rule_texts = commands.rule_texts(settings.rules)
         command = pack("XADD", keys.transitions, "MAXLEN", "~", settings.transitions_max, "*")
         self._transition_head = command.replace(b"*6\r\n", b"*18\r\n", 1)  # six words, and twelve of the fields
         self._scratch = np.empty(_SCRATCH, np.uint8)
@@ -237,6 +242,7 @@ class Personalize:
                 list_rows,
                 self._texts,
                 self._bounds,
+                self._rule_texts,
                 directory,
                 self._because_popular,
                 self._scratch,
@@ -270,10 +276,14 @@ class Personalize:
         spans = zip(who["user_at"].tolist(), who["user_len"].tolist(), who["user"].tolist(), strict=True)
         head, parts = self._transition_head, []
         for (at, length, user), (_, kind, before, after, ts) in zip(spans, changes.tolist(), strict=True):
-            name, old, new, moment = _KIND_NAMES[kind], _segment_id(before), _segment_id(after), b"%d" % ts
-            if kind == _TRIGGER:
-                new = _TRIGGER_NAMES[after]
-            stable = b"%016x-%b-%b-%b" % (user, name, moment, new)
+            name, moment = _KIND_NAMES[kind], b"%d" % ts
+            if kind == TRIGGER:
+                old, new = b"", _TRIGGER_NAMES[after]
+            elif kind == RULE:
+                old, new = (self._rules[place] if place >= 0 else b"" for place in (before, after))
+            else:
+                old, new = _segment_id(before), _segment_id(after)
+            stable = b"%016x-%b-%b-%b" % (user, name, moment, new or b"-" + old)
             values = (ids[at : at + length], name, old, new, moment, stable)
             parts.append(head + b"".join([f % (len(v), v) for f, v in zip(_TRANSITION_FIELDS, values, strict=True)]))
         return b"".join(parts), len(parts)

@@ -163,7 +163,7 @@ def _taste(row: Any, tastes: Tastes, tables: Mapping[str, Table], names: Names) 
     level = math.fsum([sum(logs.values()) / LOG_UNIT, *(-weights[key] * median[key] for key in weights)])
     return {
         "mean_price_viewed": int(row["price_sum"]) / priced / 100 if priced else 0.0,
-        "price_level": 2.0 ** (level / weight) if weight >= 1 << GUARD_BITS else 1.0,
+        "price_level": math.exp2(level / weight) if weight >= 1 << GUARD_BITS else 1.0,
         **_favourite(_kept(tastes, CATEGORY, tables), names, "category"),
         **_favourite(_kept(tastes, BRAND, tables), names, "brand"),
     }

@@ -11,7 +11,7 @@ from operators.kernels.slabs import Slab, Slabs, slab_of
 from operators.kernels.sweep import look_again
 from state.batches import EVENT, gather_spans
 from state.cold_store import ColdStore
-from state.profile_table import CELLS_A_CHUNK, ID_CHUNK, SLABS, TABLES
+from state.profile_table import CELLS_A_CHUNK, ID_CHUNK, RULES_MAX, SLABS, TABLES
 from state.table import HashIndex, Table
 
 _ID_GARBAGE_MIN = 256
@@ -45,6 +45,8 @@ class ProfileStore:
         self.place_of = np.full(64, -1, np.int32)
         self.due = np.zeros(64, np.int64)
         self.change = np.zeros(64, np.int64)
+        self.rules = 0, 0
+        """The bits of all rule segments, and their version."""
         self._users_max = users_max
         self._bytes_max = bytes_max if cold is not None else 0
         self._free = np.empty(0, np.int32)
@@ -235,9 +237,29 @@ class ProfileStore:
 
     def _unpack(self, rows: np.ndarray, starts: np.ndarray, words: np.ndarray) -> None:
         n = len(rows)
-        slabs = self.slabs(cells=len(words) // 2 + 2 * n, decisions=2 * n, carts=4 * n, attributes=n, pending=n)
+        slabs = self.slabs(
+            cells=len(words) // 2 + 2 * n, decisions=2 * n, carts=4 * n, attributes=n, pending=n, rule_states=n
+        )
         frozen.thaw(self.slab("profiles"), self.slab("sessions"), slabs, words, np.ascontiguousarray(starts), rows)
         self.settle()
+        self.renew_rules(rows)
+
+    def renew_rules(self, rows: np.ndarray) -> None:
+        """Have shoppers asked anew who were last asked by other rules, and leave the segments that are gone."""
+        mask, version = self.rules
+        table = self.profiles
+        stale = rows[(table.rows["rules_version"][rows] != version) & (table.rows["hash"][rows] > 0)]
+        if len(stale) == 0:
+            return
+        now = max(int(self.shard.rows["watermark_ts"][0]), 1)
+        asked = (table.rows["events"][stale] > 0) & (table.rows["refused"][stale] == 0) & (mask > 0)
+        gone = table.rows["rules"][stale] & ~np.uint64(mask)
+        for bit in range(RULES_MAX if gone.any() else 0):
+            self.shard.rows["members"][0, bit] -= np.count_nonzero(gone >> np.uint64(bit) & np.uint64(1))
+        table.rows["rules"][stale] &= np.uint64(mask)
+        table.rows["crossing"][stale] = np.where(asked, now, 0)
+        table.rows["rules_version"][stale] = version
+        table.dirty[stale] = 1
 
     def _fit(self) -> None:
         """Columns beside the table are as long as it is."""

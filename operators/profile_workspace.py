@@ -15,8 +15,8 @@ class Workspace:
     `closed` rows are looked at before the events are taken in.
     """
 
-    triggers: np.ndarray
-    """TRANSITION rows of what was found so far."""
+    changes: np.ndarray
+    """TRANSITION rows: triggers, and rule segments entered and left, so far."""
 
     def __init__(self, n: int, looked_at: int, closed: int = 0) -> None:
         self.who = np.empty(n + looked_at, np.int32)
@@ -28,7 +28,7 @@ class Workspace:
         self.samples = _sample_arrays(n)
         self.purchases = _sample_arrays(2 * n + closed)  # an order may close a decision twice
         self.churns = _sample_arrays(n + closed)
-        self.triggers = np.empty(0, TRANSITION)
+        self.changes = np.empty(0, TRANSITION)
         self.n_acts = self.n_pairs = self.n_touches = 0
         self.n_samples = self.n_purchases = self.n_churns = 0
 
@@ -39,6 +39,11 @@ class Workspace:
             return
         self.who = np.concatenate([self.who, np.empty(more, np.int32)])
         self.flags = np.concatenate([self.flags, np.zeros((more, 3), np.int32)])
+
+    def changed(self, more: np.ndarray) -> None:
+        """Take TRANSITION rows in, behind those before."""
+        if len(more):
+            self.changes = np.concatenate([self.changes, more])
 
     def room_for_closing(self, rows: int) -> None:
         """Make room for a decision of each model of each row looked at."""

@@ -21,6 +21,7 @@ from operators.kernels.features import describe
 from operators.kernels.ranking import RECENT_FETCHED
 from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
 from operators.kernels.tastes import told_tag
+from operators.profile_rules import PlacedRules, ProfileRules
 from operators.profile_settings import DAY_MS, SWEPT_ROWS_MIN, ProfileSettings
 from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
 from operators.profile_workspace import Workspace, samples_of
@@ -30,8 +31,10 @@ from state.batches import (
     FETCH,
     ITEM,
     PROFILE,
+    RULE,
     TOLD_MAX,
     TRANSITION,
+    TRIGGER,
     TRIGGERS,
     DeadLetter,
     DeadLetters,
@@ -53,6 +56,9 @@ LOOKED_AT_MAX = 4096
 BROUGHT_BACK_MAX = LOOKED_AT_MAX // 2
 """Shoppers that are brought back from the cold tier for it in one go."""
 
+CROSSINGS_A_BATCH = 64
+"""Room for what time alone changes in the segments of shoppers who act, besides one change of each for each event."""
+
 Out = list[ProfileBatch | DeadLetters]
 _NOTHING = Receipt(np.empty(0, np.float64), np.empty(0, np.int64), {})
 
@@ -72,6 +78,7 @@ class Profiles:
         stopping: Callable[[], bool] = lambda: False,
         cold: ColdStore | None = None,
         parts: Callable[[], frozenset[int]] = frozenset,
+        rules: PlacedRules | None = None,
     ) -> None:
         self.shard = shard
         self.settings = settings
@@ -84,6 +91,9 @@ class Profiles:
         self._told_parts: dict[int, int] = {}
         self._zone = utc_offsets(settings.timezone)
         self._limits = settings.limits()
+        placed = rules or PlacedRules.none()
+        self._rules = ProfileRules(placed, settings)
+        self.store.rules = placed.mask, placed.version
         names = [hash_text(name) for name in settings.dimensions]
         self._told_tags = np.array(
             [*map(told_tag, np.array(names, np.uint64)), *[0] * (TOLD_MAX - len(names))], np.int64
@@ -108,6 +118,7 @@ class Profiles:
         self._told_parts = dict(known)
         now = int(self.store.shard.rows["watermark_ts"][0])
         self._watermark.restore(known, now)
+        self.store.renew_rules(np.arange(self.store.profiles.size))
         self.store.look_at_all(now, self._limits)
 
     def before_snapshot(self) -> None:
@@ -147,21 +158,23 @@ class Profiles:
         n_told = int(np.count_nonzero(batch.rows["told"])) + 2 * n
         store.values.reserve(n_told)
         store.facts.reserve(n)
+        over = self._lives_over(batch, rows)
+        w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN), len(over))
+        begun_anew = self._sweep(w, over, int(batch.rows["ts"].max(initial=0)), 0)
         slabs = store.slabs(
             cells=CELL_CHUNKS_A_ROW * n,
             decisions=2 * n,
             carts=2 * n,
             attributes=n,
             pending=n,
+            rule_states=n,
             values=n_told,
             prices=n,
             facts=n,
         )
-        over = self._lives_over(batch, rows)
-        w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN), len(over))
-        begun_anew = self._sweep(w, over, int(batch.rows["ts"].max(initial=0)), 0)
         found = np.zeros(4, np.int64)
-        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns = kernels.take_in(
+        changes = np.empty((n + CROSSINGS_A_BATCH) * self._rules.count, TRANSITION)
+        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns, n_changes = kernels.take_in(
             batch.rows,
             rows,
             store.slab("profiles"),
@@ -174,6 +187,7 @@ class Profiles:
             (store.facts.slot_hashes, store.facts.slot_rows),
             self._told_tags,
             found,
+            self._rules.of(store),
             begun_anew,
             store.place_of,
             w.who,
@@ -185,10 +199,13 @@ class Profiles:
             w.samples,
             tuple(a[w.n_purchases :] for a in w.purchases),
             tuple(a[w.n_churns :] for a in w.churns),
+            changes,
         )
         w.n_purchases += n_purchases
         w.n_churns += n_churns
+        w.changed(changes[:n_changes])
         store.settle()
+        w.changed(self._rules.settle(store, w.who[:places]))
         w.flags[store.place_of[back], 1] = BACK
         self._count_found(found)
         self._hear(batch)
@@ -203,8 +220,8 @@ class Profiles:
         """Rows int32[k] of shoppers who come back after the end of their rows' lives, which the watermark has not told
         yet: they begin anew. (A batch spans less than a day, and no life is shorter.)"""
         known = np.flatnonzero(rows >= 0)
-        of = self.store.profiles.rows[rows[known]]
-        over = (of["events"] > 0) & (of["event_ts"] + self.settings.inactivity_ttl_ms <= batch.rows["ts"][known])
+        newest = self.store.profiles.rows["event_ts"][rows[known]]
+        over = (newest > 0) & (newest + self.settings.inactivity_ttl_ms <= batch.rows["ts"][known])
         if not over.any():
             return np.empty(0, np.int32)
         first = np.unique(rows[known], return_index=True)[1]  # a late event before it would have kept the row alive
@@ -273,25 +290,27 @@ class Profiles:
         store = self.store
         w.room_for_closing(len(looked_at))
         store.due[looked_at] = NEVER  # whoever is passed over is not to be looked at again
-        triggers = np.empty(len(looked_at) * TRIGGERS_A_ROW, TRANSITION)
-        places, n_purchases, n_churns, n_triggers = sweep(
+        found = np.empty(len(looked_at) * (TRIGGERS_A_ROW + self._rules.count), TRANSITION)
+        places, n_purchases, n_churns, n_found = sweep(
             store.slab("profiles"),
             store.slab("sessions"),
-            store.slabs(),
+            store.slabs(rule_states=len(looked_at)),
             looked_at,
             until_ms,
             self._limits,
+            self._rules.of(store),
             store.place_of,
             w.who,
             w.flags,
             places,
             tuple(a[w.n_purchases :] for a in w.purchases),
             tuple(a[w.n_churns :] for a in w.churns),
-            triggers,
+            found,
         )
         w.n_purchases += n_purchases
         w.n_churns += n_churns
-        w.triggers = np.concatenate([w.triggers, triggers[:n_triggers]])
+        w.changed(found[:n_found])
+        store.settle()
         return int(places)
 
     def _describe(
@@ -319,10 +338,7 @@ class Profiles:
         if w.flags[:places, 2].any():
             store.give_up(who[(w.flags[:places, 2] == 1) & (w.flags[:places, 0] == 0)])
         fetches = fetches[:n_fetches]
-        if len(w.triggers):
-            self._metrics.transitions.labels("trigger").inc(len(w.triggers))
-            for kind, count in enumerate(np.bincount(w.triggers["after"])):
-                self._metrics.triggers.labels(TRIGGERS[kind]).inc(int(count))
+        self._count_changes(w.changes)
         self._sequence += 1
         return ProfileBatch(
             shard=self.shard,
@@ -341,8 +357,18 @@ class Profiles:
             receipt=receipt,
             item_shards=count_item_shards(fetches["item"], self.settings.item_shards),
             watermark_ts=now,
-            triggers=w.triggers,
+            changes=w.changes,
+            members=store.shard.rows["members"][0].copy(),
         )
+
+    def _count_changes(self, changes: np.ndarray) -> None:
+        if len(changes) == 0:
+            return
+        triggers = changes["after"][changes["kind"] == TRIGGER]
+        for kind, count in enumerate(np.bincount(triggers)):
+            self._metrics.triggers.labels(TRIGGERS[kind]).inc(int(count))
+        self._metrics.transitions.labels("trigger").inc(len(triggers))
+        self._metrics.transitions.labels("rule").inc(int(np.count_nonzero(changes["kind"] == RULE)))
 
     def _count_found(self, found: np.ndarray) -> None:
         """Take note of values and facts that the kernel took in, and of what it had no room for."""

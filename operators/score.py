@@ -43,6 +43,7 @@ class _Models:
     propensities: dict[str, PropensityModel] = field(default_factory=dict)
     calls: int = 0
     counts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class Score:
@@ -89,7 +90,7 @@ class Score:
     def finish(self) -> list[ScoredBatch | SegmentCounts]:
         """The shard's counts as they stand."""
         self._models.calls = 0
-        return [SegmentCounts(self.shard, self._counts.copy())]
+        return [SegmentCounts(self.shard, self._counts.copy(), self._models.members)]
 
     def restored(self) -> None:
         """Count anew after the tables were loaded."""
@@ -122,6 +123,7 @@ class Score:
         self._reserve_counts(highest)
 
     def _score(self, batch: ProfileBatch) -> ScoredBatch:
+        self._models.members = batch.members
         profiles = np.ascontiguousarray(batch.rows)
         n = len(profiles)
         model = self._models.segments
@@ -148,8 +150,8 @@ class Score:
         if moved:
             self._metrics.transitions.labels(kind="cluster").inc(moved)
         self._send_away(batch)
-        if len(batch.triggers):
-            return ScoredBatch(batch, scores, np.concatenate([transitions[:moved], batch.triggers]))
+        if len(batch.changes):
+            return ScoredBatch(batch, scores, np.concatenate([transitions[:moved], batch.changes]))
         return ScoredBatch(batch, scores, transitions[:moved])
 
     def _send_away(self, batch: ProfileBatch) -> None:

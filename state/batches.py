@@ -109,6 +109,7 @@ PROFILE = np.dtype(
         ("acts", "i4"),  # events in this batch; 0 for a shopper who was swept
         ("fresh", "u1"),  # the row is new (or reused): what later steps hold for it is to be forgotten first; 2: and
         # what they put aside for the shopper taken up, who is back from the cold tier
+        ("rules", "u8"),  # rule segments the shopper is in, a bit each
         ("erased", "u1"),  # the shopper goes: delete the record, clear the row
         ("recent_n", "u1"),
         ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
@@ -157,9 +158,11 @@ TRANSITION = np.dtype(
     [("position", "i4"), ("kind", "u1"), ("before", "i4"), ("after", "i4"), ("at", "i8")],
     align=True,
 )
-"""A shopper's change of segment; kind is a place in TRANSITION_KINDS; before is -1 for "none"."""
+"""A shopper's change of segment: `kind` is a place in TRANSITION_KINDS; `before`, `after` the number of a segment or
+the place of a rule, -1 for none."""
 
 TRANSITION_KINDS = ("cluster", "rule", "trigger")
+CLUSTER, RULE, TRIGGER = range(len(TRANSITION_KINDS))
 
 TRIGGERS = ("cart_abandoned", "browsed_without_buying", "lapsed")
 """What follows from nothing happening; of a transition of kind "trigger", `after` is a place in this tuple."""
@@ -334,10 +337,11 @@ class ProfileBatch:
     """A row for each shopper who acted (or was swept) in a batch of one user shard.
 
     `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT in event order; `pairs` PAIR and
-    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `triggers` TRANSITION, what
-    followed from nothing happening; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier and whose
-    rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how many item
-    shards will answer; `watermark_ts` the shard's watermark.
+    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
+    triggers and rule segments entered or left; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier
+    and whose rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how
+    many item shards will answer; `watermark_ts` the shard's watermark; `members` int64[rules] how many shoppers of the
+    shard are in each rule segment, by place.
     """
 
     shard: int
@@ -352,7 +356,8 @@ class ProfileBatch:
     receipt: Receipt
     item_shards: int
     watermark_ts: int = 0
-    triggers: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
+    members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    changes: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
     left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
 
     def __len__(self) -> int:
@@ -397,10 +402,12 @@ class ScoredBatch:
 
 @dataclass(slots=True)
 class SegmentCounts:
-    """How many shoppers of one user shard each segment number holds; counts int64, index is the segment number."""
+    """How many shoppers of a user shard each segment holds: `counts` int64 by number of the discovered ones, `members`
+    int64 by place of the rules."""
 
     shard: int
     counts: np.ndarray
+    members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(slots=True)

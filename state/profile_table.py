@@ -28,6 +28,10 @@ ORDERS_KEPT = 4
 CART_ACTS = 16
 ATTRIBUTES_MAX = 16
 PENDING_MAX = 32
+RULES_MAX = 64
+"""Rule segments that a state directory can ever know: a bit each in a shopper's set of them."""
+RULE_STATES_MAX = 8
+"""How many rules at a time can hold a shopper who no longer meets them; of more the shopper leaves at once."""
 VALUES_KEPT = 8
 """How many categories, brands, devices ... a shopper's row keeps each (Space-Saving)."""
 
@@ -60,6 +64,8 @@ PROFILE_ROW = np.dtype(
         ("gap_squares", "f8"),  # of the gaps between orders no longer kept, days squared
         ("price_sum", "i8"),  # fading: weight times price in cents
         ("price_weight", "i8"),
+        ("rules", "u8"),  # rule segments the shopper is in, a bit each
+        ("crossing", "i8"),  # when the passing of time may change one of them next; 0: never
         ("lapsed_told", "i8"),  # the act that a trigger told to be the last
         ("cart_told", "i8"),  # the cart act that a trigger told to be abandoned
         ("seen", "u8", (SEEN,)),
@@ -74,12 +80,14 @@ PROFILE_ROW = np.dtype(
         ("cart", "i4"),
         ("attributes", "i4"),
         ("pending", "i4"),
+        ("rule_states", "i4"),
         ("id_chunk", "i4"),  # first row of the id in the table of ids
         ("id_len", "i4"),
         ("hours", "u2", (24,)),  # acts by hour of day, shop time
         ("weekdays", "u2", (7,)),  # from Monday
         ("seen_at", "u1"),
         ("refused", "u1"),  # consent was withdrawn: nothing more is taken in
+        ("rules_version", "u1"),  # of the rules that were last asked
     ],
     align=True,
 )
@@ -166,6 +174,17 @@ PENDING_ROW = np.dtype(
 )
 """Triggers whose cause has been overtaken by later acts before the watermark passed them."""
 
+RULE_STATE_ROW = np.dtype(
+    [
+        ("since", "i8", (RULE_STATES_MAX,)),
+        ("next", "i4"),
+        ("count", "i4"),
+        ("rule", "u1", (RULE_STATES_MAX,)),
+    ],
+    align=True,
+)
+"""Rule segments that hold a shopper although their condition has not been true since so long: event times, ms."""
+
 VALUE_ROW = np.dtype([("hash", "u8"), ("prices", "i4"), ("next", "i4")], align=True)
 """A category, brand, device ... of the shard by its number; `prices` the row of its prices plus one."""
 
@@ -190,6 +209,7 @@ SLABS = {
     "carts": CART_CHUNK,
     "attributes": ATTRIBUTE_ROW,
     "pending": PENDING_ROW,
+    "rule_states": RULE_STATE_ROW,
     "values": VALUE_ROW,
     "prices": PRICES_ROW,
     "facts": FACT_ROW,
@@ -203,6 +223,7 @@ SHARD_ROW = np.dtype(
         ("events", "i8"),
         ("samples_wait", "i8"),  # events until the next sample for the segments
         ("sweep_at", "i8"),  # the row the next sweep begins with
+        ("members", "i8", (RULES_MAX,)),  # shoppers in each rule segment, those in the cold tier among them
         ("heads", "i8", (len(SLABS), 4)),  # of each slab: rows begun, first free row plus one, free rows, left out
     ],
     align=True,

@@ -53,7 +53,6 @@ class Keys:
             "model",
             "rules",
             "variants",
-            "[]",
             "{}",
             self.user(""),
             str(self.inactivity_ttl_seconds),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-FORMAT = 2
+from state.profile_table import RULES_MAX
+
+FORMAT = 3
 _PARTS = ("journals", "cold", "recovery", "names")
 
 
@@ -29,6 +32,10 @@ class Store:
     user_shards: int
     item_shards: int
     recovery_partitions: int
+    rules: tuple[str, ...] = ()
+    """Names of rule segments by their place in a shopper's set of them, which is theirs for good."""
+    rules_version: int = 0
+    """From 0 to 255, another one whenever the rules say something else."""
     sync: bool = True
 
     @property
@@ -64,6 +71,18 @@ class _Description(msgspec.Struct):
     user_shards: int
     item_shards: int
     recovery_partitions: int
+    rules: tuple[str, ...] = ()
+    rules_digest: str = ""
+    rules_version: int = 0
+
+    def write(self, described: Path) -> None:
+        """Put it in place in one step."""
+        draft = described.with_suffix(".json.draft")
+        with open(draft, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(self), indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(described)
 
 
 def open_store(
@@ -81,13 +100,7 @@ def open_store(
             raise StoreError(f"{described}: gone, but the directory holds state; put it back, or give --state another")
         for part in _PARTS:
             (directory / part).mkdir(parents=True, exist_ok=True)
-        made = _Description(FORMAT, uuid.uuid4().hex, user_shards, item_shards, recovery_partitions)
-        draft = directory / "store.json.draft"
-        with open(draft, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(made), indent=2))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(described)
+        _Description(FORMAT, uuid.uuid4().hex, user_shards, item_shards, recovery_partitions).write(described)
     found = read_store(directory, sync)
     assert found is not None
     found.agrees(user_shards, item_shards)
@@ -108,4 +121,25 @@ def read_store(directory: Path, sync: bool = True) -> Store | None:
         ) from None
     if found.format != FORMAT:
         raise StoreError(f"{described}: format {found.format}, but this version reads {FORMAT}; give --state another")
-    return Store(directory, found.state_id, found.user_shards, found.item_shards, found.recovery_partitions, sync)
+    numbers = found.user_shards, found.item_shards, found.recovery_partitions
+    return Store(directory, found.state_id, *numbers, found.rules, found.rules_version, sync)
+
+
+def place_rules(store: Store, names: Iterable[str], digest: str) -> Store:
+    """Give rule segments that are new to a state directory their places; the store that knows them. `digest` names what
+    all rules say.
+
+    A rule that is no longer configured keeps its place. Raises StoreError when there would be more than RULES_MAX.
+    """
+    rules = (*store.rules, *(name for name in names if name not in store.rules))
+    if len(rules) > RULES_MAX:
+        raise StoreError(
+            f"segments: {store.directory} has known {len(store.rules)} names of rules, with these it would be"
+            f" {len(rules)}, at most {RULES_MAX}; keep to names it knows, or give --state another"
+        )
+    described = store.directory / "store.json"
+    known = msgspec.json.decode(described.read_bytes(), type=_Description)
+    if rules != store.rules or digest != known.rules_digest:
+        known.rules, known.rules_digest, known.rules_version = rules, digest, (known.rules_version + 1) % 256
+        known.write(described)
+    return replace(store, rules=rules, rules_version=known.rules_version)

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge
 from flows import cli
 from flows.report import read_report, write_figures
 from flows.settings import FLAGS, load_settings
+from flows.state_directory import prepare_state
 from flows.steps import Process, Steps
 from operators.catalogue import Catalogue
 from operators.convert import FORMATS
@@ -53,7 +54,6 @@ from state.metrics import OTHER_STREAM, STREAMS, Histogram, Metrics
 from state.models import SegmentCard, SegmentModel
 from state.names import Names
 from state.redis_keys import Keys
-from state.store import open_store
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = (PROJECT / "docs" / "INTERFACES.md").read_text()
@@ -225,8 +225,8 @@ def _paths(report: dict[str, Any]) -> Iterator[str]:
 
 def test_every_key_of_a_report_stands_on_the_page(tmp_path: Path) -> None:
     """The report of a worker that has read nothing has all keys."""
-    store, _ = open_store(tmp_path / "state", 1, 1, 1)
-    settings = load_settings(flags={"state.directory": str(store.directory)})
+    settings = load_settings(flags={"state.directory": str(tmp_path / "state")})
+    store = prepare_state(settings)
     metrics = Metrics()
     steps = Steps(settings, Process(0, store, Names(), metrics, FlowControl(1)))
     write_figures(tmp_path / "figures.json", metrics, steps, 0.0, stopped=False)

@@ -32,6 +32,7 @@ class Finding:
 def check(settings: Settings) -> int:
     """Look at the state directory, Redis and Kafka and print what was found; the exit code, 1 if something failed."""
     parts: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("segments", _check_segments),
         ("learn", _check_learn),
         ("state", _check_state),
         ("redis", _check_redis),
@@ -52,6 +53,14 @@ def check(settings: Settings) -> int:
 def _tell(finding: Finding) -> None:
     sys.stdout.write(f"{finding.outcome:<8} {finding.what:<9} {finding.text}\n")
     sys.stdout.flush()
+
+
+def _check_segments(settings: Settings) -> Iterator[Finding]:
+    from operators.rules.ruleset import Ruleset
+
+    ruleset = Ruleset.of(settings.segments, settings.events.custom_names, settings.events.context_names)
+    features = len({*ruleset.numbers, *ruleset.texts})
+    yield Finding("ok", "segments", f"{len(ruleset.names)} rules over {features} features: {', '.join(ruleset.names)}")
 
 
 def _check_learn(settings: Settings) -> Iterator[Finding]:

@@ -45,10 +45,33 @@ def show_user(settings: Settings, user_id: str, as_json: bool) -> None:
             raise NoRecordError(f"no record of shopper {user_id!r} in Redis ({keys.user(user_id)})")
         card = read_card(client, keys, str(record.get("segment", "")))
     record["features"] = _features(settings, user_id)
+    now = _features(settings, user_id, as_of_snapshot=True)
+    if now is not None:
+        record["explained"] = explained(settings, now)
     if as_json:
         _print_json(record)
     else:
         _print_record(user_id, record, card)
+
+
+def explained(settings: Settings, features: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+    """Why a shopper of these features meets the condition of each rule segment or not, and what would change that: by
+    name {"met", "clauses", "change"}. Whom a rule holds is in the segment without meeting it."""
+    from flows.rules import ruleset
+    from operators.rules.changes import smallest_change
+    from operators.rules.explain import explain
+    from operators.rules.plain import evaluate_reference
+
+    rules = ruleset(settings).rules
+    inside, _ = evaluate_reference(rules, features)
+    return {
+        name: {
+            "met": inside[name],
+            "clauses": explain(rules, name, features),
+            "change": change.sentence if (change := smallest_change(rules, name, features)) else None,
+        }
+        for name in rules.by_name
+    }
 
 
 def show_segments(settings: Settings, as_json: bool) -> None:
@@ -123,13 +146,13 @@ def decode_record(raw: Mapping[bytes, bytes]) -> dict[str, Any]:
     return record
 
 
-def _features(settings: Settings, user_id: str) -> Mapping[str, object] | None:
+def _features(settings: Settings, user_id: str, as_of_snapshot: bool = False) -> Mapping[str, object] | None:
     """A shopper's features from the newest snapshot; None where there is no snapshot, or not of this shopper."""
     if not settings.state.directory.is_dir():
         return None
     from flows.inspect import features_of  # it loads the tables' code: only where there are tables
 
-    return features_of(settings, user_id)
+    return features_of(settings, user_id, as_of_snapshot)
 
 
 def _hash(client: redis.Redis, key: str | bytes) -> dict[bytes, bytes]:
@@ -191,6 +214,8 @@ def _print_record(user_id: str, record: Mapping[str, Any], card: Mapping[str, An
         recommendations.add_row(_plain(item), _short(score), _plain(because))
     if recommendations.row_count:
         console.print(recommendations)
+    if record.get("explained"):
+        console.print(_explanations(record))
     features = record.get("features")
     if features:
         table = Table("feature", "value")
@@ -200,6 +225,22 @@ def _print_record(user_id: str, record: Mapping[str, Any], card: Mapping[str, An
         console.print(table)
     else:
         sys.stderr.write("no features: the state directory holds no snapshot of this shopper (--state DIR)\n")
+
+
+def _explanations(record: Mapping[str, Any]) -> Table:
+    """The rules that the shopper is in, then those that one change would take them into."""
+    table = Table("rule", "in", "why", "what would change it")
+    members = record.get("rules") or []
+    told = record["explained"]
+    for name in sorted(told, key=lambda name: (name not in members, list(told).index(name))):
+        one = told[name]
+        if name not in members and not one["change"]:
+            continue
+        clauses = [c for c in one["clauses"] if c["holds"]] if one["met"] else one["clauses"]
+        why = "; ".join(f"{c['clause']} ({_short(c['value'])})" for c in clauses)
+        state = "yes" if one["met"] else "held" if name in members else "no"
+        table.add_row(_plain(name), state, _plain(why), _plain(one["change"]))
+    return table
 
 
 def _number(value: object) -> float:

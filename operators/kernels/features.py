@@ -100,6 +100,7 @@ def describe(
         one.acts = flags[p, 0]
         one.fresh = flags[p, 1]
         one.erased = flags[p, 2]
+        one.rules = row.rules
         one.recent_n = s.recent_n
         for k in range(RECENT_ITEMS):
             one.recent[k] = s.recent[k]

@@ -18,12 +18,14 @@ from state.profile_table import (
     ID_CHUNK,
     PENDING_ROW,
     PROFILE_ROW,
+    RULE_STATE_ROW,
     SESSION_ROW,
 )
 
 _FREE = -1
 DENSE_WORDS = (PROFILE_ROW.itemsize + SESSION_ROW.itemsize) // 8
-SLAB_WORDS = (2 * DECISION_ROW.itemsize + 4 * CART_CHUNK.itemsize + ATTRIBUTE_ROW.itemsize + PENDING_ROW.itemsize) // 8
+_SINGLES = (DECISION_ROW, DECISION_ROW, ATTRIBUTE_ROW, PENDING_ROW, RULE_STATE_ROW)
+SLAB_WORDS = (sum(dtype.itemsize for dtype in _SINGLES) + 4 * CART_CHUNK.itemsize) // 8
 ROOM = DENSE_WORDS + SLAB_WORDS + 64
 """Words that a shopper's rows and id surely fit in, besides two for each cell."""
 
@@ -171,6 +173,7 @@ def freeze(profiles, sessions, slabs, ids, leaving, starts, out):
         at = _pack_cart(slabs.carts, row.cart, out, at)
         at = _pack_row(slabs.attributes, row.attributes, out, at)
         at = _pack_row(slabs.pending, row.pending, out, at)
+        at = _pack_row(slabs.rule_states, row.rule_states, out, at)
         free_slabs(row, slabs)
         profiles.words[r, :] = np.uint64(0)
         sessions.words[r, :] = np.uint64(0)
@@ -200,6 +203,7 @@ def thaw(profiles, sessions, slabs, data, starts, rows):
         row.cart, at = _unpack_cart(slabs.carts, row.cart, data, at)
         row.attributes, at = _unpack_row(slabs.attributes, row.attributes, data, at)
         row.pending, at = _unpack_row(slabs.pending, row.pending, data, at)
+        row.rule_states, at = _unpack_row(slabs.rule_states, row.rule_states, data, at)
         profiles.dirty[r] = 1
         sessions.dirty[r] = 1
 

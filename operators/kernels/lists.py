@@ -61,8 +61,8 @@ def collect_answers(answers, list_rows, items, scores, counts):
 def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows, recent, recent_n):
     """Decide for each shopper of a batch whether to write the record, and whether to make a new list.
 
-    Who did not act is written when a score has moved by more than `rescored_by`, unless their newest event is older
-    than `alive_ts`: their record has expired and is not to come back.
+    Who did not act is written when their segments changed or a score has moved by more than `rescored_by`, unless their
+    newest event is older than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
     place or -1; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
@@ -76,6 +76,7 @@ def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows,
             for k in range(len(row.items)):
                 row.items[k] = 0
             row.count = 0
+            row.rules = 0
             row.segment = -1
             row.purchase = 0
             row.churn = 0
@@ -91,6 +92,7 @@ def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows,
         churn = np.float32(0.0) if np.isnan(score.churn) else score.churn
         moved = (
             score.segment != row.segment
+            or profile.rules != row.rules
             or abs(purchase - row.purchase) > rescored_by
             or abs(churn - row.churn) > rescored_by
         )
@@ -111,6 +113,7 @@ def keep(profiles, scores, held, dirty, who, list_rows, items, counts):
             continue
         row = held[profile.row]
         row.segment = score.segment
+        row.rules = profile.rules
         row.purchase = 0.0 if np.isnan(score.purchase) else score.purchase
         row.churn = 0.0 if np.isnan(score.churn) else score.churn
         k = list_rows[p]

@@ -16,6 +16,7 @@ from operators.kernels.profile_parts import (
     set_attribute,
     take_order,
 )
+from operators.kernels.rule_states import catch_up
 from operators.kernels.sessions import join, recent_since, remember, will_close
 from operators.kernels.tastes import fade, fading_weight, favour, like, number_of
 from operators.kernels.triggers import (
@@ -208,6 +209,7 @@ def take_in(
     fact_index,
     told_tags,
     found,
+    rules,
     places,
     place_of,
     who,
@@ -219,6 +221,7 @@ def take_in(
     samples,
     purchases,
     churns,
+    changes,
 ):
     """Take a batch of one user shard in, event by event, in order.
 
@@ -229,8 +232,9 @@ def take_in(
     Out: `found` int64[4]: values and facts taken in, values and facts without room; `place_of` int32[rows] the place of
     each row touched (on entry -1, but for the first `places` of `who`), `who` int32[n] the rows by place, `flags`
     int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n];
-    `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays. Returns the numbers of places, acts, pairs,
-    touches, samples, purchases, churns.
+    `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays; `changes` TRANSITION of rule segments (`rules`
+    Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
+    purchases, churns, changes.
     """
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
@@ -238,7 +242,7 @@ def take_in(
     x = np.empty(DIMENSIONS, np.float32)
     held = np.zeros(CART_ACTS, np.int64)
     cart = np.zeros(1, CART)[0]
-    n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = np.int64(0)
+    n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = n_changes = np.int64(0)
     state = shard[0]
     skipping = False  # the further lines of an order share the fate of its first
     key = weight = np.int64(0)
@@ -270,7 +274,7 @@ def take_in(
         if event.head:
             skipping = True
             if kind == ERASE:
-                release(profiles, sessions, slabs, r)
+                release(profiles, sessions, slabs, rules.members, r)
                 flags[p, 0] = 0
                 flags[p, 1] = 0
                 flags[p, 2] = 1
@@ -283,6 +287,9 @@ def take_in(
                 status[i] = DUPLICATE
                 continue
             skipping = False
+            if len(rules.places) > 0 and row.events > 0 and (flags[p, 0] > 0 or 0 < row.crossing < ts):
+                acted = flags[p, 0] > 0
+                n_changes = catch_up(profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes)
             if kind == CONSENT:
                 row.refused = 0 if event.value > 0 else 1
             if row.events == 0:
@@ -413,4 +420,4 @@ def take_in(
                     row.purchase_decision = open_decision(slabs.decisions, row.event_ts + limits[PURCHASE_HORIZON], x)
                 if row.churn_decision == 0:
                     row.churn_decision = open_decision(slabs.decisions, row.event_ts + limits[CHURN_HORIZON], x)
-    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns
+    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes

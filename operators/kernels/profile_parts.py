@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -37,15 +38,43 @@ def take_order(row, ts):
     row.order_ts[at] = ts
 
 
+@kernel
+def gap_mean(row):
+    """The mean time between orders, in days; 0 before the second."""
+    gaps = np.int64(row.gap_orders) - 1
+    return (row.order_ts[0] - row.gaps_from_ts) / DAY_MS / gaps if gaps >= 1 else 0.0
+
+
+@kernel
+def gap_spread(row):
+    """The population standard deviation of the times between orders, in days; 0 before the third."""
+    gaps = np.int64(row.gap_orders) - 1
+    if gaps < 2:
+        return 0.0
+    kept = 0.0
+    for k in range(ORDERS_KEPT - 1):
+        if row.order_ts[k + 1] != 0:
+            days = (row.order_ts[k] - row.order_ts[k + 1]) / DAY_MS
+            kept += days * days
+    mean = gap_mean(row)
+    variance = (row.gap_squares + kept) / gaps - mean * mean
+    return math.sqrt(variance) if variance > 0.0 else 0.0
+
+
 def order_gaps(row: np.void) -> tuple[float, float]:
-    """Mean and population standard deviation of the gaps between orders, in days."""
+    """`gap_mean` and `gap_spread` in plain Python, in operations that round alike everywhere: how `sum` and `**` round
+    depends on the version of Python and of the C library."""
     kept = [int(ts) for ts in row["order_ts"] if ts]
     gaps = int(row["gap_orders"]) - 1
     if gaps < 1:
         return 0.0, 0.0
-    squares = float(row["gap_squares"]) + sum(((a - b) / DAY_MS) ** 2 for a, b in pairwise(kept))
+    squares = 0.0
+    for later, earlier in pairwise(kept):
+        days = (later - earlier) / DAY_MS
+        squares += days * days
     mean = (kept[0] - int(row["gaps_from_ts"])) / DAY_MS / gaps
-    return mean, max(squares / gaps - mean * mean, 0.0) ** 0.5 if gaps > 1 else 0.0
+    variance = (float(row["gap_squares"]) + squares) / gaps - mean * mean
+    return mean, math.sqrt(max(0.0, variance)) if gaps > 1 else 0.0
 
 
 def gaps_reference(orders: list[int]) -> tuple[float, float]:
@@ -145,12 +174,17 @@ def free_slabs(row, slabs):
         give_back(slabs.attributes, row.attributes - 1)
     if row.pending > 0:
         give_back(slabs.pending, row.pending - 1)
+    if row.rule_states > 0:
+        give_back(slabs.rule_states, row.rule_states - 1)
 
 
 @kernel
-def release(profiles, sessions, slabs, r):
-    """Zero a row but for its key, and give back all it refers to: the shopper is to be forgotten."""
+def release(profiles, sessions, slabs, members, r):
+    """Zero a row but for its key, and give back all it refers to: the shopper is to be forgotten, and counts no longer
+    in `members` (int64[RULES_MAX])."""
     row = profiles.rows[r]
+    for k in range(len(members)):
+        members[k] -= np.int64(row.rules >> np.uint64(k) & np.uint64(1))
     free_slabs(row, slabs)
     h, chunk, length = row.hash, row.id_chunk, row.id_len
     profiles.words[r, :] = np.uint64(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import orjson
 
 from state.compiled import kernel
 from state.names import find
@@ -148,11 +151,35 @@ def put_list(out, at, items, scores, because, count, directory, popular):
     T_MODEL,
     T_RULES,
     T_VARIANTS,
-    T_NO_RULES,
     T_NO_VARIANTS,
     T_PREFIX,
     T_TTL,
-) = range(18)
+) = range(17)
+
+
+def rule_texts(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The names of rule segments by place as JSON strings: (uint8, int64 bounds)."""
+    encoded = [orjson.dumps(name) for name in names]
+    return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+
+
+@kernel
+def put_rules(out, at, rules, texts, bounds):
+    """A JSON list of the names of the rule segments in a set of bits; the place behind it."""
+    out[at] = OPEN
+    at += 1
+    begun = False
+    for k in range(len(bounds) - 1):
+        if rules >> np.uint64(k) & np.uint64(1):
+            if begun:
+                out[at] = COMMA
+                at += 1
+            begun = True
+            for j in range(bounds[k], bounds[k + 1]):
+                out[at] = texts[j]
+                at += 1
+    out[at] = CLOSE
+    return at + 1
 
 
 @kernel
@@ -180,6 +207,7 @@ def write_records(
     list_rows,
     texts,
     bounds,
+    rules,
     directory,
     popular,
     scratch,
@@ -192,12 +220,13 @@ def write_records(
     `profiles` PROFILE[m], `ids` uint8, `scores` SCORE[m]; `lists` (items uint64[k, 20], scores float32[k, 20], because
     uint64[k, 20], counts uint8[k]) and `list_rows` int32[m] the list of each place (-1: the list is not written);
     Every write renews the time to live, so that no record outlives its shopper, even one that Redis had lost.
-    `texts`, `bounds` the constants; `directory` the arrays of Names;
+    `texts`, `bounds` the constants; `rules` those of `rule_texts`; `directory` the arrays of Names;
     `popular` the literal of "because" for popular items; `scratch` uint8 for one list.
     Out: bytes, `starts` int64[n + 1], `per_user` int32[n] commands of each. Returns how many shoppers were written:
     less than n when `out` has no room for the next (call again with more).
     """
     items, list_scores, because, counts = lists
+    rule_names, rule_bounds = rules
     at = np.int64(0)
     starts[0] = 0
     for i in range(len(who)):
@@ -239,8 +268,8 @@ def write_records(
                 k = list_rows[p]
                 length = put_list(scratch, 0, items[k], list_scores[k], because[k], counts[k], directory, popular)
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
-            at = put_bulk(out, at, texts, bounds[T_RULES], bounds[T_RULES + 1])
-            at = put_bulk(out, at, texts, bounds[T_NO_RULES], bounds[T_NO_RULES + 1])
+            length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)
+            at = put_field(out, at, scratch, length, texts, bounds, T_RULES)
             at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
             at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
             commands += 1

@@ -19,7 +19,9 @@ counted. There must be room behind the rows begun for all that a call may take. 
 one, 0 for none.
 """
 
-Slabs = namedtuple("Slabs", ["cells", "decisions", "carts", "attributes", "pending", "values", "prices", "facts"])
+Slabs = namedtuple(
+    "Slabs", ["cells", "decisions", "carts", "attributes", "pending", "rule_states", "values", "prices", "facts"]
+)
 """Every slab of a shard, in the order of `state.profile_table.SLABS`."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.profile_parts import close_decision, release
+from operators.kernels.rule_states import pass_time
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
 from state.compiled import kernel
@@ -16,18 +17,19 @@ TRIGGERS_A_ROW = PENDING_MAX + CART_ACTS + 4
 
 @kernel
 def sweep(
-    profiles, sessions, slabs, looked_at, watermark, limits, place_of, who, flags, places, purchases, churns, triggers
+    profiles, sessions, slabs, looked_at, watermark, limits, rules, place_of, who, flags, places, purchases, churns, out
 ):
     """Look at the rows `looked_at` (int32[m]): fire what the watermark has passed, close decisions whose time is up,
-    and release rows at the end of their life, after which nothing follows for them, however far the watermark is.
+    see whom time alone takes out of a rule segment or into one, and release rows at the end of their life, after which
+    nothing follows for them, however far the watermark is.
 
     Rows not yet in `who` are appended to it, with their `flags` (they are re-scored as of now). There must be room for
-    m more places, for a decision of each model and for TRIGGERS_A_ROW triggers a row. Returns (places, purchases,
-    churns, triggers).
+    m more places, for a decision of each model and for TRIGGERS_A_ROW transitions a row in `out`. Returns (places,
+    purchases, churns, transitions).
     """
     held = np.zeros(CART_ACTS, np.int64)
     cart = np.zeros(1, CART)[0]
-    n_purchases = n_churns = n_triggers = np.int64(0)
+    n_purchases = n_churns = n = np.int64(0)
     for i in range(len(looked_at)):
         r = looked_at[i]
         row = profiles.rows[r]
@@ -56,17 +58,20 @@ def sweep(
             )
             row.churn_decision = 0
             profiles.dirty[r] = 1
-        before = n_triggers
-        n_triggers = fire(slabs, row, s, cart, p, passed, limits, held, triggers, n_triggers)
-        if n_triggers > before:
+        before = n
+        n = fire(slabs, row, s, cart, p, passed, limits, held, out, n)
+        if n > before:
             profiles.dirty[r] = 1
             sessions.dirty[r] = 1
+        # Room is left for the triggers of those to come; who has to wait for it is looked at again.
+        room = len(out) - TRIGGERS_A_ROW * (len(looked_at) - 1 - i)
+        n = pass_time(profiles, sessions, slabs, rules, r, passed, limits[GAP], p, out[:room], n)
         if passed == row.event_ts + limits[TTL]:
-            release(profiles, sessions, slabs, r)
+            release(profiles, sessions, slabs, rules.members, r)
             flags[p, 0] = 0
             flags[p, 1] = 0
             flags[p, 2] = 1
-    return places, n_purchases, n_churns, n_triggers
+    return places, n_purchases, n_churns, n
 
 
 @kernel

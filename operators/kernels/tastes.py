@@ -213,6 +213,22 @@ def like(cells, values, prices, row, category, brand, price, weight):
     prices.dirty[at - 1] = 1
 
 
+@kernel
+def median_of(counts):
+    """The median price, as log2 of ten-thousandths, of a row of PRICES_ROW in which something is counted."""
+    total = np.int64(0)
+    for k in range(PRICE_BINS):
+        total += counts[k]
+    half = total / 2
+    before = np.int64(0)
+    place = 0
+    while before + np.int64(counts[place]) < half:
+        before += counts[place]
+        place += 1
+    within = (half - before) / counts[place]
+    return _PRICE_FIRST + (place + within) / 4
+
+
 def fading_weight_reference(ts: int, half_life_ms: int, period: int) -> int:
     """`fading_weight` from its definition."""
     whole, rest = divmod(ts, half_life_ms)
@@ -221,7 +237,7 @@ def fading_weight_reference(ts: int, half_life_ms: int, period: int) -> int:
 
 
 def median_price(counts: np.ndarray) -> float:
-    """The median price, as log2 of ten-thousandths, from counts by quarter octave, interpolated within one."""
+    """`median_of` counts by quarter octave, interpolated within one."""
     total = np.cumsum(counts.astype(np.int64))
     half = total[-1] / 2
     place = int(np.searchsorted(total, half))

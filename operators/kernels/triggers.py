@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.kernels.carts import load, pieces_after
 from operators.kernels.slabs import give_back, take_row
-from state.batches import BROWSED, CART_ABANDONED, LAPSED
+from state.batches import BROWSED, CART_ABANDONED, LAPSED, TRIGGER
 from state.compiled import kernel
 from state.profile_table import CART_ACTS, PENDING_MAX
 
@@ -155,7 +155,7 @@ def _bought_nothing(s, k, limits):
 @kernel
 def _emit(out, n, position, trigger, at):
     out[n].position = position
-    out[n].kind = 2
+    out[n].kind = TRIGGER
     out[n].before = -1
     out[n].after = trigger
     out[n].at = at
@@ -211,7 +211,7 @@ def pending_count(pending, row):
 @kernel
 def due_ms(slabs, row, s, cart, limits, held):
     """The watermark at which a shopper is to be looked at next for what follows from absence: a trigger, a decision
-    whose time is up, the end of the row's life. `cart` (CART) is written to."""
+    whose time is up, a rule segment that time may change, the end of the row's life. `cart` (CART) is written to."""
     if row.refused:
         return NEVER
     at = NEVER
@@ -232,4 +232,6 @@ def due_ms(slabs, row, s, cart, limits, held):
         at = min(at, slabs.decisions.rows[row.purchase_decision - 1].due + 1)
     if row.churn_decision > 0:
         at = min(at, slabs.decisions.rows[row.churn_decision - 1].due + 1)
+    if row.crossing > 0:
+        at = min(at, row.crossing)
     return min(at, row.event_ts + limits[TTL])

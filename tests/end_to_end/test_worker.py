@@ -44,6 +44,8 @@ def replayed(tmp_path: Path, redis_server: str, shop_log: Path) -> Outcome:
     state, _ = tools.replay(tmp_path, url, shop_log)
     outcome = Outcome.of(url, state)
     assert {to for _, to, _, _ in outcome.triggers} == {"cart_abandoned", "browsed_without_buying", "lapsed"}
+    assert len(outcome.rule_changes) > 1000
+    assert {to for _, _, to, _, _ in outcome.rule_changes} >= {"cart_abandoners", "repeat_buyers", "rfm_silver"}
     return outcome
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from flows.example_settings import example
 from flows.settings import ConfigurationError, Settings, load_settings, redacted
+from operators.rules.shipped import SHIPPED
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTED = " (coterie.example.toml lists them)"
@@ -224,13 +225,100 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, text: str,
         load_settings(tmp_path / "coterie.toml")
 
 
+LOYAL = {"loyal": {"where": "purchases_30d >= 3"}}
+
+
+def test_rules_of_a_shop_take_the_place_of_the_shipped_ones() -> None:
+    """All of them; an empty table is none; a shop without a table has the shipped ones."""
+    assert load_settings().segments == SHIPPED
+    Path("coterie.toml").write_text("[segments]\n")
+    assert load_settings().segments == {}
+    Path("coterie.toml").write_text('[segments.loyal]\nwhere = "purchases_30d >= 3"\n')
+    settings = load_settings()
+    assert settings.segments == LOYAL
+    assert settings.is_given("segments.loyal")
+    assert not Settings().is_given("segments.loyal")
+    assert settings.with_values({"worker.processes": 2}).segments == LOYAL
+    assert load_settings(flags={"worker.processes": 2}).with_values({"worker.processes": 3}).segments == LOYAL
+    assert Settings().with_values({"worker.processes": 2}).segments == SHIPPED
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+def test_rules_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One JSON object, or a variable for a line."""
+    monkeypatch.setenv("COTERIE_SEGMENTS", '{"loyal": {"where": "purchases_30d >= 3"}}')
+    assert load_settings().segments == LOYAL
+    monkeypatch.setenv("COTERIE_SEGMENTS", '{"loyal": {"where": "purchases_30d >= 3", "hold": "x"}}')
+    with pytest.raises(
+        ConfigurationError, match=r"^environment COTERIE_SEGMENTS: segments\.loyal\.hold: \"x\" is not a"
+    ):
+        load_settings()
+    monkeypatch.setenv("COTERIE_SEGMENTS", "{")
+    with pytest.raises(ConfigurationError, match=r"environment COTERIE_SEGMENTS: .* is not a JSON object"):
+        load_settings()
+    monkeypatch.delenv("COTERIE_SEGMENTS")
+    monkeypatch.setenv("COTERIE_SEGMENTS__LOYAL__WHERE", "purchases_30d >= 3")
+    assert load_settings().segments == LOYAL
+    monkeypatch.setenv("COTERIE_SEGMENTS__LOYAL__WHERE", "purchases_30d >=")
+    with pytest.raises(ConfigurationError, match=r"^environment COTERIE_SEGMENTS__LOYAL__WHERE: something is missing"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[segments.loyal]\nwhere = "purchses_30d >= 3"',
+            (
+                'segments.loyal.where: unknown feature "purchses_30d"; did you mean "purchases_30d"?'
+                " (coterie features lists them)"
+            ),
+        ),
+        (
+            '[segments.loyal]\nscore = {often = ["views_7d", 1]}\nat_least = 1',
+            'segments.loyal.score.often[0]: "views_7d" alone is no condition; compare it, as in views_7d > 0',
+        ),
+        (
+            '[segments]\nloyal = "views_7d > 1"',
+            "segments.loyal: 'views_7d > 1' is not a table; write {where = \"...\"}",
+        ),
+        (
+            '[segments.loyal]\nwere = "views_7d > 1"',
+            (
+                'segments.loyal.were: unknown setting; did you mean "where"?'
+                " (a segment has where or score, at_least, hold)"
+            ),
+        ),
+        ("segments = 3", "segments: 3 is not a table of rules; write [segments.NAME] and a line with where"),
+        (
+            '[segment.loyal]\nwhere = "views_7d > 1"',
+            'segment: unknown setting; did you mean "segments"?' + LISTED,
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_told_with_file_and_place(text: str, expected: str) -> None:
+    """By whatever command is started, in the same form as any other setting."""
+    assert _error(text) == f"coterie.toml: {expected}"
+
+
+def test_rules_know_what_the_shop_declares() -> None:
+    """Custom events and contexts of the same file."""
+    rule = "[segments.a]\nwhere = \"custom_review_7d > 1 AND favourite_context_campaign = 'x'\""
+    assert "is it declared in events.custom_names?" in _error(rule)
+    Path("coterie.toml").write_text('[events]\ncustom_names = ["review"]\ncontext_names = ["campaign"]\n' + rule)
+    assert list(load_settings().segments) == ["a"]
+
+
 def test_every_setting_is_documented() -> None:
     """coterie.example.toml lists every setting with its default and what it means; `make example` writes it."""
     page = (PROJECT / "coterie.example.toml").read_text()
     assert page == example(), "coterie.example.toml is behind flows/sections.py: run `make example`"
     given = tomllib.loads(re.sub(r"^#(?=[a-z_]+ = )", "", page, flags=re.MULTILINE))
     assert Settings(**given) == Settings()
+    assert given["segments"] == SHIPPED
     for section, table in Settings.model_fields.items():
+        if section == "segments":
+            continue
         fields = getattr(table.annotation, "model_fields", {})
         assert set(given[section]) == set(fields)
         assert all(field.description for field in fields.values()), section

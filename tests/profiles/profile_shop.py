@@ -15,9 +15,20 @@ from operators.decode import Decoder, Limits
 from operators.kernels.carts import load
 from operators.kernels.slabs import cells_of, slab_of
 from operators.profile_features import features
+from operators.profile_rules import PlacedRules
 from operators.profile_settings import ProfileSettings
 from operators.profiles import Profiles
-from state.batches import TRIGGERS, DeadLetter, DeadLetters, EventBatch, ProfileBatch, Pulse, RawBatch, VisitBatch
+from state.batches import (
+    TRIGGER,
+    TRIGGERS,
+    DeadLetter,
+    DeadLetters,
+    EventBatch,
+    ProfileBatch,
+    Pulse,
+    RawBatch,
+    VisitBatch,
+)
 from state.cold_store import ColdStore
 from state.flow_control import FlowControl
 from state.hashing import hash_text
@@ -60,11 +71,12 @@ class Shop:
         cold: Path | None = None,
         parts: Sequence[str] = (),
         refusals: frozenset[str] = frozenset(),
+        rules: PlacedRules | None = None,
         **settings: Any,
     ) -> None:
         self.metrics, self.names, self.parts = Metrics(), Names(), tuple(parts)
         self.settings = ProfileSettings(**{"custom_names": CUSTOM, "context_names": CONTEXT, **settings})
-        self.shards, self.cold = shards, cold
+        self.shards, self.cold, self.rules = shards, cold, rules
         self.decoder = self._decoder()
         self.steps = {f"u{n:03d}": self._step(n) for n in range(shards)}
         self.batches: list[ProfileBatch] = []
@@ -84,7 +96,7 @@ class Shop:
     def _step(self, shard: int) -> Profiles:
         cold = ColdStore(self.cold, f"profiles-{shard}", sync=False) if self.cold else None
         listed = frozenset(map(hash_text, self.parts))
-        return Profiles(shard, self.settings, self.metrics, cold=cold, parts=lambda: listed)
+        return Profiles(shard, self.settings, self.metrics, cold=cold, parts=lambda: listed, rules=self.rules)
 
     def decode(self, lines: Sequence[bytes], part: str = "log") -> list[tuple[str, EventBatch | Pulse]]:
         """What is for the profile steps of some records, by the key of their shard."""
@@ -139,12 +151,15 @@ class Shop:
             markers[key] = Journal(directory, key, sync=False).save(step.tables)
         return markers
 
-    def resumed(self, directory: Path, markers: dict[str, Marker] | None = None) -> Shop:
-        """A new shop that resumes at a snapshot of this one, by way of its journals: one of now, if none is given."""
+    def resumed(
+        self, directory: Path, markers: dict[str, Marker] | None = None, rules: PlacedRules | None = None
+    ) -> Shop:
+        """A new shop that resumes at a snapshot of this one, by way of its journals: one of now, if none is given; with
+        the same rules, if no others are given."""
         if markers is None:
             markers = self.snapshot(directory)
         settings = {name: getattr(self.settings, name) for name in self.settings.__dataclass_fields__}
-        again = Shop(self.shards, self.cold, self.parts, self.refusals, **settings)
+        again = Shop(self.shards, self.cold, self.parts, self.refusals, rules or self.rules, **settings)
         again.names, again._offset = self.names, self._offset
         again.decoder = again._decoder()
         for key, marker in markers.items():
@@ -249,12 +264,11 @@ def _kept(tables: dict[str, Table], r: int, leave_out: Sequence[str]) -> dict[st
 
 def _triggers(batch: ProfileBatch) -> list[tuple[str, str, int]]:
     ids, rows = batch.ids.tobytes(), batch.rows
-    spans = [(int(rows["user_at"][p]), int(rows["user_len"][p])) for p in batch.triggers["position"]]
+    found = batch.changes[batch.changes["kind"] == TRIGGER]
+    spans = [(int(rows["user_at"][p]), int(rows["user_len"][p])) for p in found["position"]]
     return [
         (ids[at : at + length].decode(), TRIGGERS[after], ts)
-        for (at, length), after, ts in zip(
-            spans, batch.triggers["after"].tolist(), batch.triggers["at"].tolist(), strict=True
-        )
+        for (at, length), after, ts in zip(spans, found["after"].tolist(), found["at"].tolist(), strict=True)
     ]
 
 

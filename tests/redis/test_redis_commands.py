@@ -26,6 +26,8 @@ INTS = st.one_of(
 SCORES = st.one_of(st.floats(0, 1, width=32), st.floats(-2000, 2000, width=32), st.just(0.0))
 CHANCES = st.one_of(st.floats(0, 1, width=32), st.just(math.nan))
 
+RULES = ("loyal", "cart_abandoners", "r3")
+
 
 def near(text: bytes, value: float) -> bool:
     """Four decimals, of the nearest such number."""
@@ -63,6 +65,7 @@ def shoppers(draw: st.DrawFn) -> dict[str, object]:
         "acts": draw(st.integers(0, 3)),
         "fresh": draw(st.booleans()),
         "erased": erased,
+        "rules": draw(st.integers(0, 2 ** len(RULES) - 1)),
         "segment": draw(st.sampled_from([-1, -1, 0, 7, 123_456])),
         "macro": draw(st.integers(-1, 30)),
         "margin": draw(st.floats(0, 1, width=32)),
@@ -93,7 +96,7 @@ def test_records_are_the_fields_that_were_meant(
     lists = [np.zeros((len(people), LIST_LENGTH), t) for t in (np.uint64, np.float32, np.uint64)]
     counts, ids = np.zeros(len(people), np.uint8), b""
     for k, told in enumerate(people):
-        for name in ("event_ts", "version", "acts", "fresh", "erased"):
+        for name in ("event_ts", "version", "acts", "fresh", "erased", "rules"):
             profiles[k][name] = told[name]
         profiles[k]["user_at"], profiles[k]["user_len"] = len(ids), len(told["id"])
         ids += told["id"]
@@ -108,11 +111,11 @@ def test_records_are_the_fields_that_were_meant(
     starts, per_user = np.zeros(len(who) + 1, np.int64), np.zeros(len(who), np.int32)
     scratch = np.empty(48 * 1024, np.uint8)
     room = 1 if small else 400_000
-    constants = Keys("shop:", 7).record_texts()
+    constants, rules = Keys("shop:", 7).record_texts(), kernels.rule_texts(RULES)
     while True:
         out = np.full(room, 35, np.uint8)
         written = kernels.write_records(
-            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, *constants,
+            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, *constants, rules,
             (names.slots, names.hashes, names.starts, names.arena), np.frombuffer(b'"popular"', np.uint8), scratch, out,
             starts, per_user,
         )  # fmt: skip
@@ -156,7 +159,8 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
             assert abs(score - float(np.float32(score_told))) <= 0.000051 + 1e-7 * abs(score_told)
             known = because_told is not None and because_told < 8
             assert because == (texts[because_told] if known else "popular")
-    assert (fields.pop("rules"), fields.pop("variants")) == (b"[]", b"{}")
+    rules = [name for k, name in enumerate(RULES) if int(str(told["rules"])) >> k & 1]
+    assert (json.loads(fields.pop("rules")), fields.pop("variants")) == (rules, b"{}")
     assert not fields
 
 

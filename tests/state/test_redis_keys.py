@@ -60,7 +60,6 @@ def test_record_texts_stand_where_the_kernel_looks() -> None:
         "T_MODEL": "model",
         "T_RULES": "rules",
         "T_VARIANTS": "variants",
-        "T_NO_RULES": "[]",
         "T_NO_VARIANTS": "{}",
         "T_PREFIX": "p:user:",
         "T_TTL": "77",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from state.store import StoreError, open_store, read_store
+from state.store import StoreError, open_store, place_rules, read_store
 
 
 def test_a_new_directory_is_made_once_and_keeps_its_name(tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_the_number_of_recovery_partitions_is_the_first_one(tmp_path: Path) -> N
     [
         ("", "not a description"),
         ("[1]", "not a description"),
-        ('{"format": 2}', "not a description"),
-        ('{"format":1,"state_id":"x","user_shards":4,"item_shards":8,"recovery_partitions":2}', "format 1"),
+        ('{"format": 3}', "not a description"),
+        ('{"format":2,"state_id":"x","user_shards":4,"item_shards":8,"recovery_partitions":2}', "format 2"),
     ],
 )
 def test_a_description_that_cannot_be_read_is_told(tmp_path: Path, text: str, told: str) -> None:
@@ -84,3 +84,17 @@ def test_a_lost_description_is_not_made_anew_over_state(tmp_path: Path) -> None:
         StoreError, match=r"store.json: gone, but the directory holds state; put it back, or give --state"
     ):
         open_store(tmp_path, 2, 4, 1)
+
+
+def test_rules_keep_their_places_for_good(tmp_path: Path) -> None:
+    """New names follow; what is gone keeps its place; other rules are another version; the 65th name is refused."""
+    store, _ = open_store(tmp_path, 1, 1, 1)
+    first = place_rules(store, ["a", "b"], "one")
+    assert first.rules == ("a", "b") and first.rules_version == 1
+    again = place_rules(open_store(tmp_path, 1, 1, 1)[0], ["a", "b"], "one")
+    assert (again.rules, again.rules_version) == (first.rules, 1)
+    second = place_rules(again, ["c", "b"], "two")
+    assert (second.rules, second.rules_version) == (("a", "b", "c"), 2)
+    assert read_store(tmp_path) == second
+    with pytest.raises(StoreError, match="has known 3 names of rules, with these it would be 65, at most 64"):
+        place_rules(second, [f"r{n}" for n in range(62)], "three")

@@ -56,9 +56,17 @@ def exact(found: dict[str, dict[str, str]]) -> dict[str, tuple[str | None, ...]]
 
 def triggers(url: str) -> set[tuple[str, str, int, str]]:
     """(user_id, to, at, id) of every trigger in the stream; one that was written again after a restart is the same."""
+    return {(e["user_id"], e["to"], int(e["at"]), e["id"]) for e in _transitions(url, "trigger")}
+
+
+def rule_changes(url: str) -> set[tuple[str, str, str, int, str]]:
+    """(user_id, from, to, at, id) of every rule segment entered or left, likewise."""
+    return {(e["user_id"], e["from"], e["to"], int(e["at"]), e["id"]) for e in _transitions(url, "rule")}
+
+
+def _transitions(url: str, kind: str) -> list[dict[str, str]]:
     with redis.Redis.from_url(url, decode_responses=True) as client:
-        entries = [entry for _, entry in client.xrange("coterie:transitions")]
-    return {(e["user_id"], e["to"], int(e["at"]), e["id"]) for e in entries if e["kind"] == "trigger"}
+        return [entry for _, entry in client.xrange("coterie:transitions") if entry["kind"] == kind]
 
 
 def features(state: Path) -> dict[str, dict[str, Any]]:
@@ -72,20 +80,23 @@ def features(state: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be the same however a log was run: exact fields of the records, triggers, and every feature."""
+    """What must be the same however a log was run: exact fields of the records, triggers, changes of rule segments, and
+    every feature."""
 
     records: dict[str, tuple[str | None, ...]]
     triggers: set[tuple[str, str, int, str]]
+    rule_changes: set[tuple[str, str, str, int, str]]
     features: dict[str, dict[str, Any]]
 
     @classmethod
     def of(cls, url: str, state: Path) -> Outcome:
         """What a Redis and a state directory say."""
-        return cls(exact(records(url)), triggers(url), features(state))
+        return cls(exact(records(url)), triggers(url), rule_changes(url), features(state))
 
     def is_in(self, url: str) -> bool:
         """Has Redis come to the same?"""
-        return exact(records(url)) == self.records and triggers(url) == self.triggers
+        told = exact(records(url)), triggers(url), rule_changes(url)
+        return told == (self.records, self.triggers, self.rule_changes)
 
     def apart(self, other: Outcome) -> dict[str, Any]:
         """Where another one differs: records and triggers that only one of them has, features by shopper and name."""
@@ -101,6 +112,7 @@ class Outcome:
         told = {
             "records": self.records.items() ^ other.records.items(),
             "triggers": self.triggers ^ other.triggers,
+            "rule changes": self.rule_changes ^ other.rule_changes,
             "features": differing,
         }
         return {name: what for name, what in told.items() if what}

@@ -1,0 +1,63 @@
+"""The rules that the settings name segments by, as the steps take them."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+import orjson
+
+from flows.settings import ConfigurationError, Settings
+from operators.catalogue import RuleCard
+from operators.profile_rules import PlacedRules
+from operators.rules.errors import RuleError
+from operators.rules.read import Rule
+from operators.rules.ruleset import Ruleset
+from operators.rules.tree import condition_text
+from state.store import Store
+
+
+def ruleset(settings: Settings) -> Ruleset:
+    """The rules that the settings name segments by."""
+    return Ruleset.of(settings.segments, settings.events.custom_names, settings.events.context_names)
+
+
+def read_rules_file(settings: Settings, path: Path) -> Ruleset:
+    """The rules of the [segments] tables of a TOML file, for the same shop. Raises ConfigurationError."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read as TOML ({error}); give a file with [segments] tables"
+        ) from error
+    if "segments" not in told:
+        raise ConfigurationError(f"{path}: there is no [segments] table; add one, such as [segments.loyal]")
+    try:
+        return Ruleset.of(told["segments"], settings.events.custom_names, settings.events.context_names)
+    except RuleError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def rules_digest(settings: Settings) -> str:
+    """What all rules say, in short: other rules, another digest."""
+    said = orjson.dumps([list(settings.segments.items()), settings.events.context_names], default=str)
+    return hashlib.sha256(said).hexdigest()
+
+
+def placed_rules(settings: Settings, store: Store) -> PlacedRules:
+    """The rules at their places in a state directory that knows them."""
+    rules = ruleset(settings)
+    return PlacedRules(rules, tuple(store.rules.index(name) for name in rules.names), store.rules_version)
+
+
+def rule_cards(placed: PlacedRules) -> list[RuleCard]:
+    """What a person is told of each rule."""
+    rules = placed.ruleset.rules.by_name
+    return [RuleCard(name, place, says(rules[name])) for name, place in zip(rules, placed.places, strict=True)]
+
+
+def says(rule: Rule) -> str:
+    """A rule as its condition reads; of a score, its parts with their points."""
+    parts = ", ".join(f"{condition_text(part.condition)}: {part.points:g}" for part in rule.score)
+    return f"{condition_text(rule.condition)} ({parts})" if parts else condition_text(rule.condition)

@@ -1,0 +1,224 @@
+"""Who enters and leaves the rule segments, and when: in event time, however the events were batched.
+
+A condition is a matter of the shopper's features, which change by events and by the passing of time. So it is asked
+after each event, and at each time at which a feature it looks at crosses a number it is compared with. Where a shopper
+acts once in a batch, as most do, that is done for many at the end of it (`settle_all`); who acts again in the same
+batch, or acts after time has changed something, is caught up with first (`catch_up`).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from operators.kernels.feature_columns import feature_columns
+from operators.kernels.feature_crossings import next_crossing_ms
+from operators.kernels.rules import evaluate
+from operators.kernels.slabs import give_back, take_row
+from operators.kernels.triggers import NEVER
+from state.batches import RULE
+from state.compiled import kernel
+from state.profile_table import RULE_STATES_MAX
+
+Rules = namedtuple(
+    "Rules",
+    [
+        "plan",
+        "thresholds",
+        "code",
+        "constants",
+        "hashes",
+        "absents",
+        "places",
+        "hold_ms",
+        "version",
+        "members",
+        "who",
+        "as_of",
+        "numbers",
+        "texts",
+        "true",
+        "points",
+        "crossing",
+    ],
+)
+"""The rules of a shop as kernels see them.
+
+`plan` Plan and `thresholds` Thresholds of the features; `code`, `constants`, `hashes` the program; `absents`
+float64[k] what stands for a number that is not there; `places` int64[rules] the bit of each rule in a set of them;
+`hold_ms` int64[rules]; `version` of them all, 0 to 255; `members` int64[RULES_MAX] how many shoppers each bit has.
+Room for one shopper: `who` int32[1], `as_of` int64[1], `numbers` float64[1, k], `texts` uint64[1, t], `true`
+uint8[1, rules], `points` float64[1, scores], `crossing` int64[1].
+"""
+
+
+@kernel
+def fill_absent(numbers, absents):
+    """Put what stands for a number that is not there (nan) in its place."""
+    for i in range(len(numbers)):
+        for k in range(len(absents)):
+            if np.isnan(numbers[i, k]):
+                numbers[i, k] = absents[k]
+
+
+@kernel
+def _find_state(states, row, rule):
+    if row.rule_states > 0:
+        held = states.rows[row.rule_states - 1]
+        for k in range(np.int64(held.count)):
+            if held.rule[k] == rule:
+                return k
+    return -1
+
+
+@kernel
+def _forget_state(states, row, k):
+    held = states.rows[row.rule_states - 1]
+    last = np.int64(held.count) - 1
+    held.rule[k] = held.rule[last]
+    held.since[k] = held.since[last]
+    held.rule[last] = 0
+    held.since[last] = 0
+    held.count = last
+    states.dirty[row.rule_states - 1] = 1
+    if last == 0:
+        give_back(states, row.rule_states - 1)
+        row.rule_states = 0
+
+
+@kernel
+def _hold_from(states, row, rule, at):
+    """Let a rule hold the shopper from `at` on; False where there is no room for it."""
+    if row.rule_states == 0:
+        row.rule_states = take_row(states) + 1
+    held = states.rows[row.rule_states - 1]
+    n = np.int64(held.count)
+    if n == RULE_STATES_MAX:
+        return False
+    held.rule[n] = rule
+    held.since[n] = at
+    held.count = n + 1
+    states.dirty[row.rule_states - 1] = 1
+    return True
+
+
+@kernel
+def _tell(out, n, position, before, after, at):
+    out[n].position = position
+    out[n].kind = RULE
+    out[n].before = before
+    out[n].after = after
+    out[n].at = at
+    return n + 1
+
+
+@kernel
+def settle(states, row, rules, true, position, at, out, n):
+    """The conditions `true` uint8[rules] hold as of `at`: write what the shopper enters and leaves to `out`
+    (TRANSITION) from place n on, which has room for as many as there are rules; how many there are now."""
+    for k in range(len(rules.places)):
+        place = rules.places[k]
+        bit = np.uint64(1) << np.uint64(place)
+        is_member = row.rules & bit != 0
+        if not true[k] and not is_member:
+            continue
+        held = _find_state(states, row, place) if rules.hold_ms[k] > 0 else -1
+        if true[k]:
+            if held >= 0:
+                _forget_state(states, row, held)
+            if not is_member:
+                row.rules |= bit
+                rules.members[place] += 1
+                n = _tell(out, n, position, -1, place, at)
+            continue
+        if rules.hold_ms[k] > 0:
+            if held < 0 and _hold_from(states, row, place, at):
+                continue
+            if held >= 0:
+                ends = states.rows[row.rule_states - 1].since[held] + rules.hold_ms[k]
+                if at < ends:
+                    continue
+                _forget_state(states, row, held)
+        row.rules &= ~bit
+        rules.members[place] -= 1
+        n = _tell(out, n, position, place, -1, at)
+    return n
+
+
+@kernel
+def _soonest(states, row, rules, crossing_ms, now):
+    """When, after now, a feature crosses a number or a rule lets go; 0 for never."""
+    at = crossing_ms
+    if row.rule_states > 0:
+        held = states.rows[row.rule_states - 1]
+        for j in range(np.int64(held.count)):
+            for k in range(len(rules.places)):
+                if rules.places[k] == held.rule[j]:
+                    at = min(at, held.since[j] + rules.hold_ms[k])
+    return max(at, now + 1) if at < NEVER else np.int64(0)
+
+
+@kernel
+def _ask(profiles, sessions, slabs, rules, r, at, gap_ms):
+    """Fill rules.true as of `at` for the shopper of row r."""
+    rules.who[0] = r
+    rules.as_of[0] = at
+    feature_columns(
+        profiles, sessions, slabs, rules.who, 1, rules.as_of, gap_ms, rules.plan, rules.numbers, rules.texts
+    )
+    fill_absent(rules.numbers, rules.absents)
+    evaluate(rules.code, rules.constants, rules.hashes, rules.numbers, rules.texts, rules.true, rules.points)
+
+
+@kernel
+def _next_ms(profiles, sessions, slabs, rules, r, at, gap_ms):
+    """When after `at` time alone may change a segment of the shopper of row r."""
+    rules.who[0] = r
+    rules.as_of[0] = at
+    next_crossing_ms(
+        profiles, sessions, slabs, rules.who, 1, rules.as_of, gap_ms, rules.plan, rules.thresholds, rules.crossing
+    )
+    return _soonest(slabs.rule_states, profiles.rows[r], rules, rules.crossing[0], at)
+
+
+@kernel
+def pass_time(profiles, sessions, slabs, rules, r, until_ms, gap_ms, position, out, n):
+    """See what time alone changes for the shopper of row r up to `until_ms`, as far as `out` has room for it: how many
+    transitions there are now."""
+    row = profiles.rows[r]
+    while 0 < row.crossing <= until_ms and n + len(rules.places) <= len(out):
+        _ask(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
+        n = settle(slabs.rule_states, row, rules, rules.true[0], position, row.crossing, out, n)
+        row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
+        row.rules_version = rules.version
+        profiles.dirty[r] = 1
+    return n
+
+
+@kernel
+def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, position, out, n):
+    """Before an event at `until_ms` is taken in: what followed for the shopper of row r from the one before, where that
+    was in this batch (`acted`), and from the time in between. How many transitions there are now."""
+    row = profiles.rows[r]
+    if acted and n + len(rules.places) <= len(out):
+        _ask(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
+        n = settle(slabs.rule_states, row, rules, rules.true[0], position, row.event_ts, out, n)
+        row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
+    return pass_time(profiles, sessions, slabs, rules, r, until_ms - 1, gap_ms, position, out, n)
+
+
+@kernel
+def settle_all(profiles, slabs, rules, who, as_of, true, crossing, out, n):
+    """The conditions of the shoppers of rows who[i], at positions i, hold as of as_of[i]: `true` uint8[m, rules];
+    `crossing` int64[m] when time may change a feature next."""
+    for i in range(len(who)):
+        row = profiles.rows[who[i]]
+        row.crossing = 0
+        if row.events == 0 or row.refused:
+            continue
+        n = settle(slabs.rule_states, row, rules, true[i], i, as_of[i], out, n)
+        row.crossing = _soonest(slabs.rule_states, row, rules, crossing[i], as_of[i])
+        row.rules_version = rules.version
+        profiles.dirty[who[i]] = 1
+    return n

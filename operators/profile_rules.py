@@ -1,0 +1,96 @@
+"""The rule segments of a shard's shoppers: asked of many at a time, kept in their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from operators.feature_plan import EVERY_CHANGE, FeaturePlan
+from operators.kernels.feature_columns import feature_columns
+from operators.kernels.feature_crossings import next_crossing_ms
+from operators.kernels.rule_states import Rules, fill_absent, settle_all
+from operators.kernels.rules import evaluate
+from operators.profile_settings import ProfileSettings
+from operators.profile_store import ProfileStore
+from operators.rules.ruleset import Ruleset
+from state.batches import TRANSITION
+from state.profile_table import RULES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRules:
+    """The rules of a shop, the place of each in a shopper's set of them, and the version of them all (0 to 255)."""
+
+    ruleset: Ruleset
+    places: tuple[int, ...]
+    version: int = 0
+
+    @classmethod
+    def none(cls) -> PlacedRules:
+        """A shop without rules."""
+        return cls(Ruleset.of({}), ())
+
+    @property
+    def mask(self) -> int:
+        """The bits of all of them."""
+        return sum(1 << place for place in self.places)
+
+
+class ProfileRules:
+    """Asks the rules of rows of a ProfileStore; without rules it does nothing."""
+
+    def __init__(self, placed: PlacedRules, settings: ProfileSettings) -> None:
+        rules = placed.ruleset
+        self.count = len(rules.names)
+        self.mask = placed.mask
+        self.version = placed.version
+        self._gap_ms = settings.session_gap_ms
+        self._ruleset = rules
+        plan = FeaturePlan(rules.numbers, rules.texts, settings)
+        compared = {name: (EVERY_CHANGE,) if of is None else of for name, of in rules.thresholds.items()}
+        self.view = Rules(
+            plan=plan.arrays,
+            thresholds=plan.thresholds(compared),
+            code=rules.programs.code,
+            constants=rules.programs.constants,
+            hashes=rules.programs.hashes,
+            absents=rules.absents,
+            places=np.array(placed.places, np.int64),
+            hold_ms=rules.hold_ms,
+            version=placed.version,
+            members=np.zeros(RULES_MAX, np.int64),
+            who=np.zeros(1, np.int32),
+            as_of=np.zeros(1, np.int64),
+            numbers=np.zeros((1, len(rules.numbers))),
+            texts=np.zeros((1, len(rules.texts)), np.uint64),
+            true=np.zeros((1, self.count), np.uint8),
+            points=np.zeros((1, len(rules.scores))),
+            crossing=np.zeros(1, np.int64),
+        )
+
+    def of(self, store: ProfileStore) -> Rules:
+        """What kernels take, with the store's own counts of members."""
+        return self.view._replace(members=store.shard.rows["members"][0])
+
+    def settle(self, store: ProfileStore, who: np.ndarray) -> np.ndarray:
+        """Ask the rules of the shoppers of rows `who` (int32[n]), at positions 0 to n, as of their newest events; what
+        changed, as TRANSITION rows. When time may change more is noted in their rows."""
+        n = len(who)
+        if n == 0 or self.count == 0:
+            return np.empty(0, TRANSITION)
+        profiles, sessions, slabs = store.slab("profiles"), store.slab("sessions"), store.slabs(rule_states=n)
+        as_of = store.profiles.rows["event_ts"][who]
+        numbers, texts = np.empty((n, self.view.numbers.shape[1])), np.empty((n, self.view.texts.shape[1]), np.uint64)
+        feature_columns(profiles, sessions, slabs, who, n, as_of, self._gap_ms, self.view.plan, numbers, texts)
+        fill_absent(numbers, self.view.absents)
+        true, points = np.zeros((n, self.count), np.uint8), np.empty((n, self.view.points.shape[1]))
+        evaluate(self.view.code, self.view.constants, self.view.hashes, numbers, texts, true, points)
+        crossing = np.empty(n, np.int64)
+        next_crossing_ms(
+            profiles, sessions, slabs, who, n, as_of, self._gap_ms, self.view.plan, self.view.thresholds, crossing
+        )  # fmt: skip
+        changes = np.empty(n * self.count, TRANSITION)
+        n_changes = settle_all(profiles, slabs, self.of(store), who, as_of, true, crossing, changes, 0)
+        store.settle()
+        return changes[:n_changes]

@@ -5,6 +5,7 @@ Everything else is refused by its name, with the place and the remedy. Nothing o
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.errors import ParseError
 
 from operators.rules.errors import RuleError
 from operators.rules.tree import (
@@ -34,7 +35,6 @@ from operators.rules.tree import (
     Or,
     Text,
     TextIn,
-    figure,
 )
 from operators.rules.vocabulary import Vocabulary
 
@@ -74,7 +74,6 @@ _NAMES: dict[type[Any], str] = {
     exp.Parameter: "a parameter",
     exp.NullSafeEQ: "IS NOT DISTINCT FROM",
     exp.NullSafeNEQ: "IS DISTINCT FROM",
-    exp.Block: "a second statement",
 }
 _ALLOWED = "a condition is made of AND, OR, NOT, comparisons, BETWEEN, IN, IS NULL, + - * / and NULLIF"
 _NESTED = f"is nested too deeply; at most {NESTING_MAX} levels, divide it into several segments or a score"
@@ -100,25 +99,35 @@ def parse_condition(text: object, place: str, vocabulary: Vocabulary) -> Conditi
 
 
 def _parsed(text: str, place: str) -> exp.Expr:
+    warnings = logging.getLogger("sqlglot")
+    was_disabled, warnings.disabled = warnings.disabled, True  # what it warns of is refused here, in one line
     try:
-        parsed = sqlglot.parse_one(text)
+        return sqlglot.parse_one(text, into=exp.Condition)
     except ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        where = f" at {_where(first)}" if first else ""
-        highlight = str(first.get("highlight") or "")
-        description = str(first.get("description") or "")
-        if description.startswith("Expecting"):
-            told = f'{description[0].lower()}{description[1:]} after "{highlight}"'
-        elif description.startswith("Required"):
-            told = f'something is missing after "{highlight}"'
-        else:
-            told = f'"{highlight}" is not expected' if highlight else "is not a condition"
-        raise RuleError(place, f"{told}{where}; {_ALLOWED}") from error
-    except SqlglotError as error:  # the tokenizer tells no place: it ran to the end looking for the other quote
-        quote = next((q for q in "'\"" if text.count(q) % 2), None)
+        raise RuleError(place, f"{_syntax(error)}; {_ALLOWED}") from error
+    except RecursionError:
+        raise
+    except Exception as error:  # the tokenizer, and on broken text the parser, end with whatever error comes first
+        quote = next((q for q in "'\"" if text.count(q) % 2), None)  # it ran to the end looking for the other one
         told = f"the {quote} at column {text.rindex(quote) + 1} is never closed" if quote else "is not SQL"
         raise RuleError(place, f"{told}; {_ALLOWED}") from error
-    return parsed
+    finally:
+        warnings.disabled = was_disabled
+
+
+def _syntax(error: ParseError) -> str:
+    """What the parser stumbled over, and where."""
+    if not error.errors:
+        return "is not a condition"
+    first = error.errors[0]
+    highlight, description = f'"{first.get("highlight")}"', str(first.get("description"))
+    if description.startswith("Expecting"):
+        told = f"{description[0].lower()}{description[1:]} after {highlight}"
+    elif description.startswith("Required"):
+        told = f"something is missing after {highlight}"
+    else:
+        told = f"{highlight} is not expected"
+    return f"{told} at {_where(first)}"
 
 
 def _where(error: dict[str, Any]) -> str:
@@ -320,9 +329,6 @@ class _Reader:
         return node
 
     def _unknown(self, node: exp.Expr) -> NoReturn:
-        if isinstance(node, exp.Alias):
-            column = int(node.args["alias"].meta.get("col", 0)) - len(node.alias) + 1
-            self._refuse(f'"{node.alias}" is not expected at column {column}; is AND, OR or an operator missing?')
         if isinstance(node, exp.Boolean):
             self._refuse(f"{_shown(node)} stands where a number is wanted; compare numbers with numbers")
         name = _NAMES.get(type(node))
@@ -361,7 +367,9 @@ def _is_attribute(number: Numeric) -> bool:
 def _shown(node: exp.Expr) -> str:
     """A piece of the condition in one short line."""
     if isinstance(node, exp.Literal) and not node.is_string:
-        with_sign = float(node.this)
-        return figure(with_sign) if math.isfinite(with_sign) else str(node.this)
-    text = " ".join(str(node.sql(comments=False)).split())
+        return str(node.this)
+    try:
+        text = " ".join(str(node.sql(comments=False)).split())
+    except ValueError:  # a node that no SQL can be made of
+        return node.key.upper()
     return text if len(text) <= 80 else text[:77] + "..."

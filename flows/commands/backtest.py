@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ def backtest(
             f"segments.{worst.name}: churn {worst.churn:.1%} is above {churn_max:.1%}: the rule moves more shoppers"
             " than --churn-max allows",
             style="bold red",
+            soft_wrap=True,
         )
         return CHURN_EXIT
     return 0
@@ -129,6 +131,7 @@ def _figures(changes: list[SegmentChange], events: int) -> dict[str, object]:
 
 def _plot(changes: list[SegmentChange], path: Path) -> None:
     """Sizes over time, a small chart for each of the segments that change most."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
     from matplotlib.figure import Figure
 
     shown = sorted(changes, key=lambda change: -change.churn)[:_PLOTTED_MAX]

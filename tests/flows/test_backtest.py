@@ -79,9 +79,7 @@ def test_members_enter_and_leave_and_sizes_are_told_by_day(shop: Path) -> None:
 
 def test_too_much_churn_stops_a_pipeline(shop: Path) -> None:
     """Exit 3 names the segment; a bound that is kept is no failure."""
-    (shop / "new.toml").write_text(
-        NEW.replace("[segments.fresh]", '[segments.gone]\nwhere="purchases_total >= 1"\n[segments.fresh]')
-    )
+    (shop / "new.toml").write_text(NEW + '[segments.gone]\nwhere = "purchases_total >= 1"\n')
     command = "backtest", "views.jsonl", "purchases.jsonl", "--rules", "new.toml", "--churn-max"
     stopped = tools.run_cli(*command, "0.4", cwd=shop)
     assert stopped.returncode == 3
@@ -92,10 +90,7 @@ def test_too_much_churn_stops_a_pipeline(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (
-            NEW.replace("purchases_30d", "purchses_30d"),
-            'new.toml: segments.buyers.where: unknown feature "purchses_30d"',
-        ),
+        (NEW.replace("purchases_30d", "purchses"), 'new.toml: segments.buyers.where: unknown feature "purchses"'),
         ("[shop]\n", "new.toml: there is no [segments] table"),
         ("[segments", "new.toml: cannot be read as TOML"),
     ],

@@ -59,5 +59,8 @@ def rule_cards(placed: PlacedRules) -> list[RuleCard]:
 
 def says(rule: Rule) -> str:
     """A rule as its condition reads; of a score, its parts with their points."""
+    if rule.sequence is not None:
+        stuck = f", stuck at {rule.sequence.stuck_at}" if rule.sequence.stuck_at else ""
+        return f"{rule.sequence.text} within {rule.sequence.within_ms / 86_400_000:g} days{stuck}"
     parts = ", ".join(f"{condition_text(part.condition)}: {part.points:g}" for part in rule.score)
     return f"{condition_text(rule.condition)} ({parts})" if parts else condition_text(rule.condition)

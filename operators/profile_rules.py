@@ -14,8 +14,9 @@ from operators.kernels.rules import evaluate
 from operators.profile_settings import ProfileSettings
 from operators.profile_store import ProfileStore
 from operators.rules.ruleset import Ruleset
+from operators.rules.sequence_programs import compile_sequences
 from state.batches import TRANSITION
-from state.profile_table import RULES_MAX
+from state.profile_table import CELLS_A_CHUNK, RULES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class ProfileRules:
             hold_ms=rules.hold_ms,
             version=placed.version,
             members=np.zeros(RULES_MAX, np.int64),
+            sequences=compile_sequences(rules.rules),
             who=np.zeros(1, np.int32),
             as_of=np.zeros(1, np.int64),
             numbers=np.zeros((1, len(rules.numbers))),
@@ -68,6 +70,9 @@ class ProfileRules:
             points=np.zeros((1, len(rules.scores))),
             crossing=np.zeros(1, np.int64),
         )
+        steps = len(self.view.sequences.kinds)
+        self.chunks_a_row = 1 + -(-steps // CELLS_A_CHUNK) if steps else 0
+        """Chunks of cells that one EVENT row may begin."""
 
     def of(self, store: ProfileStore) -> Rules:
         """What kernels take, with the store's own counts of members."""

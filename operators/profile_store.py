@@ -238,7 +238,7 @@ class ProfileStore:
     def _unpack(self, rows: np.ndarray, starts: np.ndarray, words: np.ndarray) -> None:
         n = len(rows)
         slabs = self.slabs(
-            cells=len(words) // 2 + 2 * n, decisions=2 * n, carts=4 * n, attributes=n, pending=n, rule_states=n
+            cells=len(words) // 2 + 3 * n, decisions=2 * n, carts=4 * n, attributes=n, pending=n, rule_states=n
         )
         frozen.thaw(self.slab("profiles"), self.slab("sessions"), slabs, words, np.ascontiguousarray(starts), rows)
         self.settle()

@@ -162,7 +162,7 @@ class Profiles:
         w = Workspace(n, max(n // 4, SWEPT_ROWS_MIN), len(over))
         begun_anew = self._sweep(w, over, int(batch.rows["ts"].max(initial=0)), 0)
         slabs = store.slabs(
-            cells=CELL_CHUNKS_A_ROW * n,
+            cells=(CELL_CHUNKS_A_ROW + self._rules.chunks_a_row) * n,
             decisions=2 * n,
             carts=2 * n,
             attributes=n,

@@ -81,6 +81,7 @@ PROFILE_ROW = np.dtype(
         ("attributes", "i4"),
         ("pending", "i4"),
         ("rule_states", "i4"),
+        ("sequences", "i4"),
         ("id_chunk", "i4"),  # first row of the id in the table of ids
         ("id_len", "i4"),
         ("hours", "u2", (24,)),  # acts by hour of day, shop time

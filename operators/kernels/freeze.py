@@ -1,7 +1,8 @@
 """A shopper's whole profile as one run of words, for the cold tier, and back into the tables.
 
 The words: shopper's id in bytes (1), its bytes (padded), then the rows it is made of, zero words left out (the packing
-of `state.journal`): profile and session; then the cells of windows and tastes; then each slab's row it refers to.
+of `state.journal`): profile and session; then the cells of windows, tastes and sequences; then each slab's row it
+refers to.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def freeze(profiles, sessions, slabs, ids, leaving, starts, out):
         at = _pack(sessions.words[r], out, at)
         at = _pack_chain(slabs.cells, row.cells, out, at)
         at = _pack_chain(slabs.cells, row.tastes, out, at)
+        at = _pack_chain(slabs.cells, row.sequences, out, at)
         at = _pack_row(slabs.decisions, row.purchase_decision, out, at)
         at = _pack_row(slabs.decisions, row.churn_decision, out, at)
         at = _pack_cart(slabs.carts, row.cart, out, at)
@@ -198,6 +200,7 @@ def thaw(profiles, sessions, slabs, data, starts, rows):
         row.id_chunk = chunk
         row.cells, at = _unpack_chain(slabs.cells, data, at)
         row.tastes, at = _unpack_chain(slabs.cells, data, at)
+        row.sequences, at = _unpack_chain(slabs.cells, data, at)
         row.purchase_decision, at = _unpack_row(slabs.decisions, row.purchase_decision, data, at)
         row.churn_decision, at = _unpack_row(slabs.decisions, row.churn_decision, data, at)
         row.cart, at = _unpack_cart(slabs.carts, row.cart, data, at)

@@ -17,6 +17,7 @@ from operators.kernels.profile_parts import (
     take_order,
 )
 from operators.kernels.rule_states import catch_up
+from operators.kernels.sequences import go_on
 from operators.kernels.sessions import join, recent_since, remember, will_close
 from operators.kernels.tastes import fade, fading_weight, favour, like, number_of
 from operators.kernels.triggers import (
@@ -240,6 +241,7 @@ def take_in(
     fact_hashes, fact_rows = fact_index
     new_values, new_facts = found[:2], found[2:]
     x = np.empty(DIMENSIONS, np.float32)
+    steps_told = np.zeros(4, np.uint64)
     held = np.zeros(CART_ACTS, np.int64)
     cart = np.zeros(1, CART)[0]
     n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = n_changes = np.int64(0)
@@ -368,6 +370,10 @@ def take_in(
                 category = category if category != 0 else fact.category
                 price = price if price >= 0 else fact.price
                 brand = fact.brand
+        if len(rules.sequences.rules) > 0:
+            steps_told[:3] = event.told[:3]
+            steps_told[3] = category
+            go_on(slabs.cells, row, rules.sequences, rules.places, event, steps_told, price)
         strength = STRENGTH[kind]
         if kind == PURCHASE:
             pieces = _pieces(event.value)

@@ -165,6 +165,7 @@ def free_slabs(row, slabs):
     """Give back all that a shopper's row refers to."""
     free_chain(slabs.cells, row.cells)
     free_chain(slabs.cells, row.tastes)
+    free_chain(slabs.cells, row.sequences)
     if row.purchase_decision > 0:
         give_back(slabs.decisions, row.purchase_decision - 1)
     if row.churn_decision > 0:

@@ -15,6 +15,7 @@ import numpy as np
 from operators.kernels.feature_columns import feature_columns
 from operators.kernels.feature_crossings import next_crossing_ms
 from operators.kernels.rules import evaluate
+from operators.kernels.sequences import judge, runs_out_ms, tidy
 from operators.kernels.slabs import give_back, take_row
 from operators.kernels.triggers import NEVER
 from state.batches import RULE
@@ -34,6 +35,7 @@ Rules = namedtuple(
         "hold_ms",
         "version",
         "members",
+        "sequences",
         "who",
         "as_of",
         "numbers",
@@ -47,9 +49,9 @@ Rules = namedtuple(
 
 `plan` Plan and `thresholds` Thresholds of the features; `code`, `constants`, `hashes` the program; `absents`
 float64[k] what stands for a number that is not there; `places` int64[rules] the bit of each rule in a set of them;
-`hold_ms` int64[rules]; `version` of them all, 0 to 255; `members` int64[RULES_MAX] how many shoppers each bit has.
-Room for one shopper: `who` int32[1], `as_of` int64[1], `numbers` float64[1, k], `texts` uint64[1, t], `true`
-uint8[1, rules], `points` float64[1, scores], `crossing` int64[1].
+`hold_ms` int64[rules]; `version` of them all, 0 to 255; `members` int64[RULES_MAX] how many shoppers each bit has;
+`sequences` Sequences. Room for one shopper: `who` int32[1], `as_of` int64[1], `numbers` float64[1, k], `texts`
+uint64[1, t], `true` uint8[1, rules], `points` float64[1, scores], `crossing` int64[1].
 """
 
 
@@ -114,9 +116,15 @@ def _tell(out, n, position, before, after, at):
 
 
 @kernel
-def settle(states, row, rules, true, position, at, out, n):
-    """The conditions `true` uint8[rules] hold as of `at`: write what the shopper enters and leaves to `out`
-    (TRANSITION) from place n on, which has room for as many as there are rules; how many there are now."""
+def settle(slabs, row, rules, true, position, at, out, n):
+    """The conditions `true` uint8[rules], those of sequences still to be filled in, hold as of `at`: write what the
+    shopper enters and leaves to `out` (TRANSITION) from place n on, which has room for as many as there are rules; how
+    many there are now."""
+    states = slabs.rule_states
+    if len(rules.sequences.rules) > 0:
+        while row.sequences > 0 and tidy(slabs.cells, row, rules.sequences, rules.places, at):
+            pass
+        judge(slabs.cells, row, rules.sequences, rules.places, at, true)
     for k in range(len(rules.places)):
         place = rules.places[k]
         bit = np.uint64(1) << np.uint64(place)
@@ -147,9 +155,10 @@ def settle(states, row, rules, true, position, at, out, n):
 
 
 @kernel
-def _soonest(states, row, rules, crossing_ms, now):
-    """When, after now, a feature crosses a number or a rule lets go; 0 for never."""
-    at = crossing_ms
+def _soonest(slabs, row, rules, crossing_ms, now):
+    """When, after now, a feature crosses a number, a run of a sequence is over or a rule lets go; 0 for never."""
+    at = min(crossing_ms, runs_out_ms(slabs.cells, row, rules.sequences, rules.places, now))
+    states = slabs.rule_states
     if row.rule_states > 0:
         held = states.rows[row.rule_states - 1]
         for j in range(np.int64(held.count)):
@@ -179,7 +188,7 @@ def _next_ms(profiles, sessions, slabs, rules, r, at, gap_ms):
     next_crossing_ms(
         profiles, sessions, slabs, rules.who, 1, rules.as_of, gap_ms, rules.plan, rules.thresholds, rules.crossing
     )
-    return _soonest(slabs.rule_states, profiles.rows[r], rules, rules.crossing[0], at)
+    return _soonest(slabs, profiles.rows[r], rules, rules.crossing[0], at)
 
 
 @kernel
@@ -189,7 +198,7 @@ def pass_time(profiles, sessions, slabs, rules, r, until_ms, gap_ms, position, o
     row = profiles.rows[r]
     while 0 < row.crossing <= until_ms and n + len(rules.places) <= len(out):
         _ask(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
-        n = settle(slabs.rule_states, row, rules, rules.true[0], position, row.crossing, out, n)
+        n = settle(slabs, row, rules, rules.true[0], position, row.crossing, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
         row.rules_version = rules.version
         profiles.dirty[r] = 1
@@ -203,7 +212,7 @@ def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, posit
     row = profiles.rows[r]
     if acted and n + len(rules.places) <= len(out):
         _ask(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
-        n = settle(slabs.rule_states, row, rules, rules.true[0], position, row.event_ts, out, n)
+        n = settle(slabs, row, rules, rules.true[0], position, row.event_ts, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
     return pass_time(profiles, sessions, slabs, rules, r, until_ms - 1, gap_ms, position, out, n)
 
@@ -217,8 +226,8 @@ def settle_all(profiles, slabs, rules, who, as_of, true, crossing, out, n):
         row.crossing = 0
         if row.events == 0 or row.refused:
             continue
-        n = settle(slabs.rule_states, row, rules, true[i], i, as_of[i], out, n)
-        row.crossing = _soonest(slabs.rule_states, row, rules, crossing[i], as_of[i])
+        n = settle(slabs, row, rules, true[i], i, as_of[i], out, n)
+        row.crossing = _soonest(slabs, row, rules, crossing[i], as_of[i])
         row.rules_version = rules.version
         profiles.dirty[who[i]] = 1
     return n

@@ -12,10 +12,12 @@ from typing import Any
 from operators.rules.durations import duration_ms
 from operators.rules.errors import RuleError
 from operators.rules.parse import parse_condition
+from operators.rules.sequences import SEQUENCES_MAX, Sequence, read_sequence
 from operators.rules.tree import (
     Compare,
     Condition,
     Constant,
+    Fixed,
     In,
     Number,
     TextIn,
@@ -39,7 +41,7 @@ WEIGHT_MAX = 1e6
 SIZE_MAX = 8_192
 """The most clauses, numbers and values in all rules together; a step or two of the kernel each."""
 
-_KEYS = ("where", "score", "sequence", "at_least", "hold")
+_KEYS = ("where", "score", "sequence", "at_least", "within", "stuck_at", "hold")
 _KINDS = ("where", "score", "sequence")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -57,13 +59,15 @@ class ScorePart:
 class Rule:
     """Who is in a segment: whoever `condition` is true for, and for `hold_ms` after it was so last.
 
-    A rule by score has its conditions in `score`, and as `condition` that the points reach `at_least`.
+    A rule by score has its conditions in `score`, and as `condition` that the points reach `at_least`; one by
+    `sequence` has a condition that is never true: who is in it does not follow from features.
     """
 
     name: str
     condition: Condition
     hold_ms: int = 0
     score: tuple[ScorePart, ...] = ()
+    sequence: Sequence | None = None
 
     @property
     def score_name(self) -> str:
@@ -106,8 +110,12 @@ def read_rules(table: object, custom_names: Iterable[str] = (), context_names: I
             raise RuleError(f"segments.{name}", f"is no name of a segment; {told}")
         _check_keys(rule, f"segments.{name}")
     scores = [name for name, rule in table.items() if "score" in rule]
+    custom_names = tuple(custom_names)
     vocabulary = Vocabulary(custom_names, context_names, scores)
-    rules = {name: _read(name, rule, vocabulary) for name, rule in table.items()}
+    rules = {name: _read(name, rule, vocabulary, custom_names) for name, rule in table.items()}
+    sequences = sum(rule.sequence is not None for rule in rules.values())
+    if sequences > SEQUENCES_MAX:
+        raise RuleError("segments", f"there are {sequences} sequences; at most {SEQUENCES_MAX} can be, leave some out")
     made = Rules(rules, _in_order(rules), vocabulary)
     size = sum(map(_size, made.conditions()))
     if size > SIZE_MAX:
@@ -132,23 +140,29 @@ def _check_keys(rule: Any, place: str) -> None:
         if key not in _KEYS:
             close = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.5)
             hint = f'; did you mean "{close[0]}"?' if close else ""
-            raise RuleError(f"{place}.{key}", f"unknown setting{hint} (a segment has where or score, at_least, hold)")
+            told = "a segment has where, or score and at_least, or sequence and within; and hold"
+            raise RuleError(f"{place}.{key}", f"unknown setting{hint} ({told})")
     kinds = [kind for kind in _KINDS if kind in rule]
     if len(kinds) > 1:
         raise RuleError(place, f"has {' and '.join(kinds)}; a segment has one of them, divide it into two")
     if not kinds:
-        raise RuleError(place, "has neither where nor score; add one of them")
-    if kinds == ["sequence"]:
-        raise RuleError(f"{place}.sequence", "sequences are not known to this version; write where or score")
+        raise RuleError(place, "has neither where nor score nor sequence; add one of them")
+    for key in ("within", "stuck_at"):
+        if key in rule and kinds != ["sequence"]:
+            raise RuleError(
+                f"{place}.{key}", "belongs to a sequence; leave it out, or write sequence in place of where"
+            )
     if "at_least" in rule and kinds != ["score"]:
         raise RuleError(f"{place}.at_least", "belongs to a score; leave it out, or write score in place of where")
 
 
-def _read(name: str, rule: Mapping[str, Any], vocabulary: Vocabulary) -> Rule:
+def _read(name: str, rule: Mapping[str, Any], vocabulary: Vocabulary, custom_names: tuple[str, ...]) -> Rule:
     place = f"segments.{name}"
     hold_ms = duration_ms(rule["hold"], f"{place}.hold") if "hold" in rule else 0
     if "where" in rule:
         return Rule(name, parse_condition(rule["where"], f"{place}.where", vocabulary), hold_ms)
+    if "sequence" in rule:
+        return Rule(name, Fixed(False), hold_ms, sequence=read_sequence(rule, place, custom_names))
     parts = _score(rule["score"], f"{place}.score", vocabulary)
     if "at_least" not in rule:
         raise RuleError(place, "has a score but no at_least; add the points from which on a shopper is in it")

@@ -171,9 +171,28 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
         ({"Loyal": {"where": "TRUE"}}, "segments.Loyal: is no name of a segment"),
         ({"x" * 65: {"where": "TRUE"}}, "is no name of a segment"),
         ({"a": {"were": "TRUE"}}, 'segments.a.were: unknown setting; did you mean "where"?'),
-        ({"a": {"hold": "1h"}}, "segments.a: has neither where nor score; add one of them"),
+        ({"a": {"hold": "1h"}}, "segments.a: has neither where nor score nor sequence; add one of them"),
         ({"a": {"where": "TRUE", "score": {}}}, "segments.a: has where and score; a segment has one of them"),
-        ({"a": {"sequence": []}}, "segments.a.sequence: sequences are not known to this version; write where or score"),
+        ({"a": {"sequence": []}}, "segments.a.sequence: [] is no sequence; write a list of steps"),
+        ({"a": {"sequence": ["view"], "within": "1d"}}, "segments.a.sequence: has 1 steps; 2 to 8 can be"),
+        ({"a": {"sequence": ["view", "purchase"]}}, "segments.a: has a sequence but no within; add the time"),
+        (
+            {"a": {"sequence": ["view", "buy"], "within": "1d"}},
+            'segments.a.sequence[1]: unknown type of event "buy"; there are view, click, search',
+        ),
+        (
+            {"a": {"sequence": ["view categry = 'x'", "purchase"], "within": "1d"}},
+            'segments.a.sequence[0]: unknown field "categry" of an event; there are item_id, category',
+        ),
+        (
+            {"a": {"sequence": ["view price > 3 OR price < 1", "purchase"], "within": "1d"}},
+            "segments.a.sequence[0]: asks more than a step can",
+        ),
+        (
+            {"a": {"sequence": ["view", "purchase"], "within": "1d", "stuck_at": 2}},
+            "segments.a.stuck_at: is 2; of 2 steps 1 to 1 can be it",
+        ),
+        ({"a": {"where": "TRUE", "within": "1d"}}, "segments.a.within: belongs to a sequence; leave it out"),
         ({"a": {"where": "TRUE", "at_least": 3}}, "segments.a.at_least: belongs to a score"),
         (
             {"a": {"where": "TRUE", "hold": "1 hour"}},

@@ -223,7 +223,10 @@ class Learn(Section):
         description="The class that finds the segments: any river.base.Clusterer, such as river.cluster.KMeans.",
     )
     clusterer_params: Options = Field({}, max_length=32, description="Arguments of that class.")
-    segments: int = Field(8, ge=2, le=64, description="How many segments are sought.")
+    micro_clusters: int = Field(
+        24, ge=2, le=64, description="How many small groups are learned, which the segments are made of."
+    )
+    segments: int = Field(12, ge=2, le=64, description="Most segments; there are as many as lie well apart.")
     sample_every: int = Field(
         16, ge=1, le=100_000, description="A shopper is a sample for the models once in so many events."
     )

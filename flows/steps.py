@@ -266,6 +266,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
     return LearnSettings(
         clusterer=s.clusterer,
         clusterer_params=dict(s.clusterer_params),
+        micro_clusters=s.micro_clusters,
         segments=s.segments,
         publish_every_samples=s.publish_every,
         samples_per_call_max=s.samples_per_call_max,

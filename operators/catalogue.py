@@ -10,9 +10,12 @@ import orjson
 
 from state.batches import SegmentCounts
 from state.metrics import Metrics
-from state.models import SegmentCard, SegmentModel
+from state.models import Emerging, SegmentCard, SegmentModel
 
 SHARE_DIGITS = 4
+
+EMERGING = "emerging"
+"""The field that tells of shoppers who fit no segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,10 @@ class Catalogue:
     """Keeps the fields of the Redis hash of segments.
 
     In: segment models (the newest stands) and each user shard's counts. Out: segment id ("s7", or the name of a rule,
-    of which `rules` are the cards) -> JSON, for the fields that changed since they were last told; at the end of input
-    all of them. An empty value means that the field is to be removed: the model no longer carries the card of that long
-    retired segment, or the rule is gone. Keeps the newest model, the counts of each user shard, and the fields as told:
-    bounded by the cards of a model, the rules and the number of shards.
+    of which `rules` are the cards) -> JSON, for the fields that changed since they were last told, among them EMERGING;
+    at the end of input all of them. An empty value means that the field is to be removed: the model no longer carries
+    the card of that long retired segment, or the rule is gone. Keeps the newest model, the counts of each user shard,
+    and the fields as told: bounded by the cards of a model, the rules and the number of shards.
     """
 
     def __init__(self, metrics: Metrics, resume: bytes | None = None, rules: Sequence[RuleCard] = ()) -> None:
@@ -80,10 +83,12 @@ class Catalogue:
         cards = self._model.cards if self._model else []
         members = {rule.name: self._members(rule.place) for rule in self._rules}
         self._show(sizes, members)
-        return {
-            **{f"s{card.number}": _field(card, sizes[card.number], users) for card in cards},
-            **{rule.name: _rule_field(rule, members[rule.name], users) for rule in self._rules if self._counts},
-        }
+        fields = {f"s{card.number}": _field(card, sizes[card.number], users) for card in cards}
+        if self._model and self._model.emerging is not None:
+            fields[EMERGING] = _emerging(self._model.emerging)
+        if self._counts:
+            fields |= {rule.name: _rule_field(rule, members[rule.name], users) for rule in self._rules}
+        return fields
 
     def _members(self, place: int) -> int:
         return sum(int(c.members[place]) for c in self._counts.values() if place < len(c.members))
@@ -109,8 +114,22 @@ def _field(card: SegmentCard, size: int, users: int) -> bytes:
             "share": round(size / users if users else card.share, SHARE_DIGITS),
             "traits": card.traits,
             "born_at": card.born_at,
+            "born_by": card.born_by,
             "parents": [f"s{number}" for number in card.parents],
             "retired_at": card.retired_at or None,
+            "retired_by": card.retired_by or None,
+            "heirs": [f"s{number}" for number in card.heirs],
+        }
+    )
+
+
+def _emerging(emerging: Emerging) -> bytes:
+    """What fits no segment, as JSON."""
+    return orjson.dumps(
+        {
+            "share": round(emerging.share, SHARE_DIGITS),
+            "samples": emerging.samples,
+            "traits": emerging.traits,
         }
     )
 

@@ -16,6 +16,10 @@ MATCH_SPREADS = 0.75
 """How far a centre may jump and remain itself, in spreads (root mean square distance of a point to its centre)."""
 
 
+QUICK_RESTARTS = 2
+"""k-means++ seedings tried where the newest points are to be followed at once."""
+
+
 class DecayedKMeans(base.Clusterer):
     """Sequential k-means with exponential forgetting, made to survive a bad start and a drifting stream.
 
@@ -120,6 +124,7 @@ class DecayedKMeans(base.Clusterer):
         self._recent_n = 0
         self._next_check = 2 * warm_up
         self._next_reseed = 2 * warm_up
+        self._fresh_from = 0
         self._rng = np.random.default_rng(seed)
 
     @classmethod
@@ -191,6 +196,28 @@ class DecayedKMeans(base.Clusterer):
             self._centres = (self._centres - shift) / factor
         self._recent[: self._recent_n] = (self._recent[: self._recent_n] - shift) / factor
 
+    def quicken(self, points: np.ndarray) -> None:
+        """Believe the newest points float[n, d] alone, for what was learned before no longer holds.
+
+        They become the reservoir; the centres are refined on them, or seeded anew where that serves clearly better, and
+        keep their identities as at a reseed. Weights are the numbers of these points, so that the centres move as fast
+        as ones so young, and the schedule of looks begins anew. Nothing happens during the warm-up.
+        """
+        if self._centres is None or not len(points):
+            return
+        points = _clean(points[-self.reservoir :])
+        self._recent[: len(points)] = points
+        self._recent_n = len(points)
+        self._fresh_from = self.n_seen
+        self._reseed(refine=True)
+        self.weights = np.bincount(_nearest(points, self._centres)[0], minlength=self.n_clusters).astype(np.float64)
+        self._replace_lost()
+        self._next_check = self._next_reseed = self._after(self.warm_up)
+
+    def hasten(self, weight_max: float) -> None:
+        """Let nothing learned before count for more than `weight_max` points, so that the centres move faster."""
+        self.weights *= min(1.0, weight_max / max(float(self.weights.sum()), 1e-9))
+
     def _vector(self, x: dict[Any, Any]) -> np.ndarray:
         row = [0.0] * len(self._columns)
         for name, value in x.items():
@@ -226,11 +253,15 @@ class DecayedKMeans(base.Clusterer):
                     self._start()
                 continue
             if self.n_seen >= self._next_check:
-                self._next_check = self.n_seen + min(self.n_seen, self.check_points_max)
+                self._next_check = self._after(self.check_points_max)
                 self._replace_lost()
             if self.n_seen >= self._next_reseed:
-                self._next_reseed = self.n_seen + min(self.n_seen, self.reseed_points_max)
+                self._next_reseed = self._after(self.reseed_points_max)
                 self._reseed()
+
+    def _after(self, points_max: int) -> int:
+        """The count of points at which to look again: the gap doubles since the last fresh start."""
+        return self.n_seen + min(max(self.n_seen - self._fresh_from, self.warm_up), points_max)
 
     def _keep(self, points: np.ndarray) -> None:
         """Put points into the reservoir: all while there is room, then every `keep_every`-th in a random place."""
@@ -245,7 +276,7 @@ class DecayedKMeans(base.Clusterer):
 
     def _start(self) -> None:
         points = self._recent[: self._recent_n].astype(np.float64)
-        self._centres, _ = self._seed(points)
+        self._centres, _ = self._seed(points, self.restarts)
         self.weights = np.bincount(_nearest(points, self._centres)[0], minlength=self.n_clusters).astype(np.float64)
         self._identities = np.arange(self.n_clusters)
         self._next_identity = self.n_clusters
@@ -269,14 +300,19 @@ class DecayedKMeans(base.Clusterer):
             self._identities[c] = self._next_identity
             self._next_identity += 1
 
-    def _reseed(self) -> None:
-        """Seed again from the reservoir; taken if its trimmed inertia is clearly below the centres' after Lloyd."""
+    def _reseed(self, refine: bool = False) -> None:
+        """Seed again from the reservoir; taken if its trimmed inertia is clearly below the centres' after Lloyd.
+
+        If it is not, the centres stay, or with `refine` go where Lloyd's rounds moved them.
+        """
         assert self._centres is not None
         points = self._recent[: self._recent_n].astype(np.float64)
         refined = self._centres.copy()
         kernels.lloyd(points, refined, LLOYD_ROUNDS, LLOYD_TOLERANCE)
-        seeded, inertia = self._seed(points)
+        seeded, inertia = self._seed(points, QUICK_RESTARTS if refine else self.restarts)
         if inertia >= (1.0 - self.reseed_gain) * self._inertia(points, refined):
+            if refine:
+                self._centres = refined
             return
         labels = _nearest(points, seeded)[0]
         shares = np.bincount(labels, minlength=len(seeded)) / len(points)
@@ -290,10 +326,10 @@ class DecayedKMeans(base.Clusterer):
         self.weights = shares * self.weights.sum()
         self._centres, self._identities = seeded, identities
 
-    def _seed(self, points: np.ndarray) -> tuple[np.ndarray, float]:
-        """The best of `restarts` k-means++ seedings with Lloyd rounds: (centres, trimmed inertia)."""
+    def _seed(self, points: np.ndarray, restarts: int) -> tuple[np.ndarray, float]:
+        """The best of so many k-means++ seedings with Lloyd rounds: (centres, trimmed inertia)."""
         best: tuple[np.ndarray, float] | None = None
-        for _ in range(self.restarts):
+        for _ in range(restarts):
             centres = np.empty((self.n_clusters, points.shape[1]))
             centres[0] = points[int(self._rng.random() * len(points))]
             squared = _nearest(points, centres[:1])[1]
@@ -325,12 +361,12 @@ def match_centres(
 ) -> np.ndarray:
     """For each new centre float[m, d] the place of the old one (of float[k, d]) whose identity it takes, or -1.
 
-    Only pairs nearer than `reach` float[k] (by old centre) may match. Among those the whole matching is optimal
-    (Hungarian method): it keeps as many shoppers as it can in the segment they know, near pairs before far ones, for
-    a pair is worth the smaller of its two shares, less the part of the reach it has moved.
+    Only pairs nearer than `reach` float[k] (by old centre; or float[m, k], by pair) may match. Among those the whole
+    matching is optimal (Hungarian method): it keeps as many shoppers as it can in the segment they know, near pairs
+    before far ones, for a pair is worth the smaller of its two shares, less the part of the reach it has moved.
     """
     distances = np.sqrt(((new[:, None, :] - old[None, :, :]) ** 2).sum(2))
-    nearness = np.maximum(1.0 - distances / np.maximum(reach, 1e-12)[None, :], 0.0)
+    nearness = np.maximum(1.0 - distances / np.maximum(reach, 1e-12), 0.0)
     worth = nearness * np.maximum(np.minimum(new_shares[:, None], old_shares[None, :]), 1e-9)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     matched = np.full(len(new), -1, np.int64)

@@ -1,9 +1,8 @@
-"""What a person is told of a segment: a name in plain words, the traits that set it apart, the group it is in."""
+"""What a person is told of a segment: a name in plain words, and the traits that set it apart."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from state.features import MODEL_FEATURES
 
@@ -13,13 +12,6 @@ TRAIT_GAP_MIN = 0.25
 
 WORD_GAP_MIN = 0.5
 """A feature gives a name its words from this gap on."""
-
-MACROS_MAX = 4
-MACRO_SHARE_MIN = 0.05
-"""No group of segments is smaller than this share of the shoppers."""
-
-REGROUP_GAIN = 0.05
-"""Segments are grouped anew only where that raises the silhouette of the groups by this much."""
 
 _COLUMN = {name: j for j, name in enumerate(MODEL_FEATURES)}
 
@@ -106,80 +98,3 @@ def _role(centre: np.ndarray, own_mean: np.ndarray) -> tuple[str, set[str]]:
     if gap("sessions_total", "active_days_30d", "views_30d") <= -WORD_GAP_MIN:
         return "rare visitors", {"sessions_total", "active_days_30d", "views_30d"}
     return "visitors", set()
-
-
-def group_centres(
-    centres: np.ndarray, shares: np.ndarray, sums: np.ndarray, labels: np.ndarray, current: np.ndarray | None
-) -> np.ndarray:
-    """Groups int64[k] of the centres float[k, d], counted from 0: Ward linkage, cut where the silhouette is best.
-
-    The silhouette is that of sampled points (see `silhouette`), for 2 to MACROS_MAX groups of at least MACRO_SHARE_MIN
-    of the shoppers each (`shares` float[k], sum 1); all in one group where no cut will do. The groups of now (`current`
-    int[k]; None: there are none) stay unless another cut is better by REGROUP_GAIN.
-    """
-    best, found = 0.0, np.zeros(len(centres), np.int64)
-    if current is not None:
-        groups = np.unique(current, return_inverse=True)[1]
-        if _large_enough(groups, shares):
-            best, found = max(0.0, silhouette(_by_group(sums, groups), groups[labels])) + REGROUP_GAIN, groups
-    if len(centres) < 3:
-        return found
-    tree = linkage(centres, "ward")
-    for wanted in range(2, min(MACROS_MAX, len(centres) - 1) + 1):
-        groups = np.unique(fcluster(tree, wanted, "maxclust"), return_inverse=True)[1]
-        if _large_enough(groups, shares):
-            quality = silhouette(_by_group(sums, groups), groups[labels])
-            if quality > best:
-                best, found = quality, groups
-    return found
-
-
-def _large_enough(groups: np.ndarray, shares: np.ndarray) -> bool:
-    return bool(np.bincount(groups, weights=shares).min() >= MACRO_SHARE_MIN)
-
-
-def _by_group(sums: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Sums of distances float[n, k] to each segment, as sums to each group of segments."""
-    return np.stack([sums[:, groups == g].sum(1) for g in range(groups.max() + 1)], axis=1)
-
-
-def silhouette(sums: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette of points with labels int[n] below k; nan where there is only one label.
-
-    `sums` float[n, k]: of each point's distances to all points of each label (`kernels.assign.distance_sums`). Source:
-    Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis" (1987).
-    """
-    counts = np.bincount(labels, minlength=sums.shape[1])
-    if np.count_nonzero(counts) < 2:
-        return float("nan")
-    rows = np.arange(len(labels))
-    own_count = counts[labels]
-    own = sums[rows, labels] / np.maximum(own_count - 1, 1)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    means[rows, labels] = np.inf
-    other = means.min(1)
-    larger = np.maximum(own, other)
-    alone = (own_count < 2) | (larger == 0.0)
-    return float(np.where(alone, 0.0, (other - own) / np.where(alone, 1.0, larger)).mean())
-
-
-def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
-    """How alike two labellings of the same points are: 1 the same, 0 as if by chance; nan for no points.
-
-    Source: Hubert and Arabie, "Comparing partitions" (1985).
-    """
-    n = len(first)
-    if n == 0:
-        return float("nan")
-    _, a = np.unique(first, return_inverse=True)
-    _, b = np.unique(second, return_inverse=True)
-    table = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(table, (a, b), 1.0)
-
-    def pairs(counts: np.ndarray) -> float:
-        return float((counts * (counts - 1.0)).sum() / 2.0)
-
-    both, rows, columns, all_pairs = pairs(table), pairs(table.sum(1)), pairs(table.sum(0)), n * (n - 1.0) / 2.0
-    expected = rows * columns / all_pairs if all_pairs else 0.0
-    most = (rows + columns) / 2.0
-    return 1.0 if most == expected else (both - expected) / (most - expected)

@@ -28,6 +28,12 @@ STREAMS = ("clicks", "purchases", "controls", "log", "generated")
 
 OTHER_STREAM = "other"
 
+DRIFT_SIGNALS = ("inertia", "features")
+"""Values of the label `signal`: samples lie farther from their segments; the mean of a feature has changed."""
+
+LINEAGE = ("birth", "split", "merge", "death")
+"""Values of the label `change`: how segments come and go."""
+
 
 def read_samples(metric: Counter | Gauge, label: str = "") -> dict[str, float]:
     """A metric's values by one of its labels, summed over the others ("" for one without labels)."""
@@ -167,7 +173,18 @@ class Metrics:
         self.propensity_auc = gauge("propensity_auc", "Prequential ROC-AUC of the purchase propensity.")
         self.silhouette = gauge("segment_silhouette", "Silhouette of the segments on recent samples.")
         self.stability = gauge("segment_stability_ari", "Adjusted Rand index between successive segment models.")
-        for unknown_yet in (self.hit_rate, self.mrr, self.propensity_auc, self.silhouette, self.stability):
+        self.davies_bouldin = gauge("segment_davies_bouldin", "Davies-Bouldin index of the segments, lower is better.")
+        self.emerging = gauge("segment_emerging_share", "Share of recent samples far from every segment.")
+        self.lineage = counter("segment_changes_total", "Segments that came or went, by how.", "change")
+        for unknown_yet in (
+            self.hit_rate,
+            self.mrr,
+            self.propensity_auc,
+            self.silhouette,
+            self.davies_bouldin,
+            self.stability,
+            self.emerging,
+        ):
             unknown_yet.set(float("nan"))
 
     def stream_of(self, source: str) -> str:

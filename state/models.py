@@ -9,7 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class SegmentCard:
-    """What a person is told of a segment; `traits` is [(feature name, the segment's mean, all shoppers' mean)]."""
+    """What a person is told of a segment; `traits` is [(feature name, the segment's mean, all shoppers' mean)].
+
+    `born_by` is one of birth, split, merge: new behaviour, part of the `parents`, or all of several of them.
+    `retired_by` is one of death, split, merge ("" while it lives): its shoppers left, or went to the `heirs`.
+    """
 
     number: int
     macro: int
@@ -19,6 +23,18 @@ class SegmentCard:
     born_at: int  # event time, ms
     parents: list[int] = field(default_factory=list)
     retired_at: int = 0
+    born_by: str = "birth"
+    retired_by: str = ""
+    heirs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Emerging:
+    """New behaviour that fits no segment: which share of the newest `samples` is far from all, and its `traits`."""
+
+    share: float
+    samples: int
+    traits: list[tuple[str, float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +44,8 @@ class SegmentModel:
     `version` grows with each publication; `mean`, `scale` float32[DIMENSIONS] of signed log1p, sign(x) * log1p(|x|);
     `centres` float32[k, DIMENSIONS] in standardised space; `numbers`, `macros` int32[k]; `cards` of every segment,
     retired too; `samples` learned from so far; `silhouette`, `stability` figures of this version (nan when not yet
-    known).
+    known), and so is `davies_bouldin`; `micro` int32[k] tells of how many micro-clusters a segment consists; `emerging`
+    what fits none of the segments before.
     """
 
     version: int
@@ -41,6 +58,9 @@ class SegmentModel:
     samples: int
     silhouette: float
     stability: float
+    davies_bouldin: float = float("nan")
+    micro: np.ndarray | None = None
+    emerging: Emerging | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from state.batches import (
 from state.event_types import PurchaseLine, Wire
 from state.features import CATALOGUE, DIMENSIONS, LIFETIME, MEASURES, PATTERNS, WINDOWS, told_features
 from state.flow_control import FlowControl
-from state.metrics import OTHER_STREAM, STREAMS, Histogram, Metrics
+from state.metrics import DRIFT_SIGNALS, LINEAGE, OTHER_STREAM, STREAMS, Histogram, Metrics
 from state.models import SegmentCard, SegmentModel
 from state.names import Names
 from state.redis_keys import Keys
@@ -257,6 +257,8 @@ def test_every_metric_stands_on_the_page_with_type_and_labels() -> None:
         ("kind", TRANSITION_KINDS),
         ("model", MODELS),
         ("trigger", TRIGGERS),
+        ("signal", DRIFT_SIGNALS),
+        ("change", LINEAGE),
     ],
 )
 def test_the_values_of_closed_labels_stand_on_the_page(label: str, values: tuple[str, ...]) -> None:

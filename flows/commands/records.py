@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.settings import Settings
+from operators.catalogue import EMERGING
 from state.features import MODEL_FEATURES, PATTERNS, SHARES, catalogue
 from state.redis_keys import Keys
 
@@ -79,6 +80,7 @@ def show_segments(settings: Settings, as_json: bool) -> None:
     keys = Keys(settings.redis.prefix)
     with connect(settings) as client:
         raw = _hash(client, keys.segments)
+    emerging = _card(raw.pop(EMERGING.encode(), None))
     cards = [{"id": name.decode(errors="replace"), **_card(value)} for name, value in raw.items()]
     cards.sort(key=lambda card: (bool(card.get("retired_at")), -_number(card.get("size")), card["id"]))
     if as_json:
@@ -93,6 +95,8 @@ def show_segments(settings: Settings, as_json: bool) -> None:
             row = (card["id"], card.get("name"), card.get("macro"), card.get("size"), share, _traits(card))
             table.add_row(*(_plain(cell) for cell in row))
     _console().print(table)
+    if _number(emerging.get("share")) > 0.0:
+        _console().print(_plain(f"fits no segment: {_number(emerging.get('share')):.1%} of the newest samples"))
 
 
 def show_features(settings: Settings, as_json: bool) -> None:

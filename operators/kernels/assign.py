@@ -220,31 +220,6 @@ def nearest_reference(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarr
 
 
 @kernel
-def distance_sums(points, labels, sums):
-    """sums float64[n, k] is filled: the sum of Euclidean distances of each point float64[n, d] to all of each label.
-
-    labels int32[n] are below k. One pass over the pairs: the silhouettes of the labels and of any groups of labels
-    follow from it.
-    """
-    sums[:] = 0.0
-    for i in range(points.shape[0]):
-        for other in range(i):
-            total = 0.0
-            for j in range(points.shape[1]):
-                gap = points[i, j] - points[other, j]
-                total += gap * gap
-            distance = math.sqrt(total)
-            sums[i, labels[other]] += distance
-            sums[other, labels[i]] += distance
-
-
-def distance_sums_reference(points: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """The plain reference of `distance_sums`: float64[n, k]."""
-    distances = np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(2))
-    return np.stack([distances[:, labels == c].sum(1) for c in range(k)], axis=1)
-
-
-@kernel
 def learn_points(points, centres, weights, decay):
     """Sequential k-means with forgetting: point by point, all weights fade by `decay`, the nearest centre gains 1 and
     moves towards the point by 1 / its weight. centres float64[k, d] and weights float64[k] are changed in place.

@@ -16,8 +16,8 @@ from state.features import DIMENSIONS, MODEL_FEATURES
 
 log = structlog.get_logger(__name__)
 
-SEGMENTS_MAX = 64
-"""Most segments of one model: of a clusterer with more centres the heaviest are taken."""
+MICRO_CLUSTERS_MAX = 64
+"""Most micro-clusters: of a clusterer with more centres the heaviest are taken."""
 
 _CLUSTER_SOMETHING_ELSE = {"ODAC": "features", "TextClust": "texts"}
 
@@ -54,8 +54,8 @@ def make_clusterer(settings: LearnSettings) -> base.Clusterer:
         )
     known = inspect.signature(found).parameters
     ours = {
-        "n_clusters": settings.segments,
-        "n_macro_clusters": settings.segments,
+        "n_clusters": settings.micro_clusters,
+        "n_macro_clusters": settings.micro_clusters,
         "half_life": settings.half_life_samples,
         "warm_up": settings.first_segments_samples,
         "seed": settings.seed,
@@ -83,7 +83,7 @@ def configuration(settings: LearnSettings) -> tuple[Any, ...]:
     return (
         settings.clusterer,
         params,
-        settings.segments,
+        settings.micro_clusters,
         settings.half_life_samples,
         settings.first_segments_samples,
         settings.seed,
@@ -109,6 +109,16 @@ class ArrayClusters:
         """Move over to the standard in which a point p is (p - shift) / factor; both float64[d]."""
         self._clusterer.rebase(shift, factor)
 
+    def quicken(self, points: np.ndarray) -> None:
+        """Believe the newest standardised points float64[n, d] alone, where the clusterer can."""
+        if hasattr(self._clusterer, "quicken"):
+            self._clusterer.quicken(points)
+
+    def hasten(self, weight_max: float) -> None:
+        """Let nothing before count for more than so many samples, where the clusterer can."""
+        if hasattr(self._clusterer, "hasten"):
+            self._clusterer.hasten(weight_max)
+
     def state(self) -> dict[str, Any]:
         """What a snapshot keeps: the clusterer, by the name of its own class."""
         return {"clusterer": self._clusterer}
@@ -121,7 +131,7 @@ class ArrayClusters:
 class PointClusters:
     """Any other River clusterer, a dict per point: its own `centers` are read, else the fading means of its labels.
 
-    It cannot be moved to a new standard and adapts to it by itself. Bounded by SEGMENTS_MAX labels.
+    It cannot be moved to a new standard and adapts to it by itself. Bounded by MICRO_CLUSTERS_MAX labels.
     """
 
     def __init__(self, clusterer: base.Clusterer, half_life_samples: int) -> None:
@@ -151,6 +161,14 @@ class PointClusters:
         """Move what is kept beside the clusterer to the standard in which a point p is (p - shift) / factor."""
         self._labels = {label: (w, at, (mean - shift) / factor) for label, (w, at, mean) in self._labels.items()}
 
+    def quicken(self, points: np.ndarray) -> None:
+        """A clusterer of River forgets at its own pace; only the means of its labels begin with their newest points."""
+        self.hasten(float(len(points)))
+
+    def hasten(self, weight_max: float) -> None:
+        """Let no label's mean count for more than `weight_max` samples."""
+        self._labels = {label: (min(w, weight_max), at, mean) for label, (w, at, mean) in self._labels.items()}
+
     def state(self) -> dict[str, Any]:
         """What a snapshot keeps: the clusterer, by the name of its own class, and the means of its labels."""
         return {"clusterer": self._clusterer, "labels": self._labels, "seen": self._seen}
@@ -163,7 +181,7 @@ class PointClusters:
         weight, at, mean = self._labels.get(label, (0.0, self._seen, np.zeros(DIMENSIONS)))
         weight = weight * self._decay ** (self._seen - at) + 1.0
         self._labels[label] = (weight, self._seen, mean + (point - mean) / weight)
-        if len(self._labels) > SEGMENTS_MAX:
+        if len(self._labels) > MICRO_CLUSTERS_MAX:
             lightest = min(
                 self._labels, key=lambda k: self._labels[k][0] * self._decay ** (self._seen - self._labels[k][1])
             )

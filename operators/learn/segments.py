@@ -9,13 +9,17 @@ import numpy as np
 
 from operators.decayed_kmeans import MATCH_SPREADS, match_centres
 from operators.kernels import assign as kernels
-from operators.learn.clusterers import SEGMENTS_MAX, configuration, make_clusters
+from operators.learn.clusterers import MICRO_CLUSTERS_MAX, configuration, make_clusters
+from operators.learn.drift import DriftWatch
+from operators.learn.segment_cards import Fit, SegmentCards
 from operators.learn.settings import LearnSettings
 from operators.learn.transform import signed_logs
-from operators.segment_names import adjusted_rand, group_centres, name_of, silhouette, traits
+from operators.segment_groups import MACROS, SEGMENTS, group_centres, group_means
+from operators.segment_names import traits
+from operators.segment_quality import adjusted_rand, davies_bouldin, distances, silhouette, sums_by_label
 from state.features import DIMENSIONS
 from state.metrics import Metrics
-from state.models import SegmentCard, SegmentModel
+from state.models import Emerging, SegmentModel
 
 RECENT_MAX = 1_024
 """Newest samples the segment learner keeps: for the means people are told, shares, parents."""
@@ -23,24 +27,47 @@ RECENT_MAX = 1_024
 JUDGED_MAX = 512
 """Newest of those on which silhouette and stability are measured."""
 
-RETIRED_MAX = 64
-"""Most cards of retired segments a model carries; the oldest go first."""
-
 SCALE_MIN = 0.05
 """Least standard deviation a feature is divided by, so that one that hardly ever varies is not blown up."""
 
-PARENT_SHARE_MIN = 0.2
-"""A new segment's parents are those it has this share of its shoppers from."""
+WATCH_SAMPLES = 32
+"""Drift is looked for once in so many samples."""
 
-RENAME_MOVE = 0.35
-"""A segment keeps its name until its centre is so many standard deviations (root mean square) from where it got it."""
+QUICK_SAMPLES = 1_024
+"""So long after samples went astray the micro-clusters are placed by what came since, at every publication."""
+
+QUICK_SAMPLES_MIN = 256
+"""That many samples they are placed by at the least, some of before the alarm, which comes late."""
+
+QUICK_PUBLISH_SAMPLES = 128
+"""In that time versions are no farther apart."""
+
+HASTY_SAMPLES = 4_096
+"""When the mean of a feature has changed, nothing before counts for more than so many samples."""
+
+JUDGE_SAMPLES = 1_024
+"""Segments are grouped anew and judged once in so many samples, for that costs most; more often while there are few."""
+
+FAR_SPREADS = 1.6
+"""A sample this many spreads (root mean square distance to the centre) from the nearest segment fits none."""
+
+MOVED_SPREADS = 2.0
+"""A segment that keeps its shoppers may move so many spreads from one version to the next and remain itself."""
+
+EMERGING_TOLD_MIN = 16
+"""Traits of samples that fit no segment are told from so many on."""
 
 _CENTRELESS_WEIGHT = 0.5
-"""A centre that weighs less than half a sample is no segment."""
+"""A centre that weighs less than half a sample is no micro-cluster."""
 
 
 class SegmentLearner:
     """Discovered segments: signed log1p, standardised, clustered; numbers, groups, names and cards kept over versions.
+
+    The clusterer's centres are micro-clusters, many and without identity. Neighbouring ones are grouped into segments,
+    as many as lie best apart, which keep their numbers by optimal matching and their extent unless another grouping is
+    clearly better. When samples fall out of the segments (`DriftWatch`) the micro-clusters are placed by what came
+    since, and a version is published at once.
 
     Between two publications all samples are standardised alike, by the mean and scale that the next version will carry;
     after it they are set anew from the fading moments, and a clusterer that can (`rebase`) moves over with them.
@@ -61,8 +88,12 @@ class SegmentLearner:
         self._published_samples = 0
         self._next_number = 0
         self._next_macro = 0
-        self._named: dict[int, tuple[str, np.ndarray]] = {}  # number -> name, and the centre (log1p) that got it
+        self._cards = SegmentCards(metrics)
         self._model: SegmentModel | None = None
+        self._watch = DriftWatch(DIMENSIONS)
+        self._usual = np.ones(1)  # mean squared distance of a sample to each of the model's centres
+        self._astray_at = -QUICK_SAMPLES
+        self._judged_at = 0
 
     @property
     def version(self) -> int:
@@ -74,11 +105,14 @@ class SegmentLearner:
         out: list[SegmentModel] = []
         at = 0
         while at < len(x):
-            stop = min(len(x), at + max(self._due - self._samples, 1))
+            stop = min(
+                len(x), at + max(self._due - self._samples, 1), at + WATCH_SAMPLES - self._samples % WATCH_SAMPLES
+            )
             self._absorb(x[at:stop], ts[at:stop])
             at = stop
+            if self._samples % WATCH_SAMPLES == 0:
+                self._look_for_drift()
             if self._samples >= self._due:
-                self._due = self._samples + self._settings.publish_every_samples
                 out += self._publish()
         return out
 
@@ -89,12 +123,19 @@ class SegmentLearner:
     def state(self) -> dict[str, Any]:
         """What a snapshot keeps."""
         kept = {name: value for name, value in vars(self).items() if name not in ("_settings", "_metrics")}
-        return kept | {"_clusters": self._clusters.state()}
+        return kept | {
+            "_clusters": self._clusters.state(),
+            "_cards": self._cards.named,
+            "_watch": vars(self._watch),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         wanted = self._configuration
-        vars(self).update({name: value for name, value in state.items() if name != "_clusters"})
+        kept = {name: value for name, value in state.items() if name not in ("_clusters", "_cards", "_watch")}
+        vars(self).update(kept)
+        self._cards.named = state["_cards"]
+        vars(self._watch).update(state["_watch"])
         if self._configuration == wanted:
             self._clusters.restore(state["_clusters"])
         else:
@@ -103,6 +144,25 @@ class SegmentLearner:
             if self._mean is not None:
                 self._clusters.learn(self._standardised(signed_logs(self._newest(RECENT_MAX))))
         self._show()
+
+    def _look_for_drift(self) -> None:
+        """Hold the newest samples against the newest version: learn faster, and publish at once, where it is passed."""
+        if self._model is None:
+            return
+        logs = signed_logs(self._newest(WATCH_SAMPLES)).astype(np.float64)
+        labels, squared = _nearest(
+            (logs - self._model.mean) / self._model.scale, self._model.centres.astype(np.float64)
+        )
+        for signal in self._watch.look(logs, squared / self._usual[labels]):
+            self._metrics.drift.labels(signal=signal).inc()
+            quick = signal == "inertia"
+            weight_max = QUICK_SAMPLES if quick else HASTY_SAMPLES
+            self._moments[2][0] = min(self._moments[2][0], weight_max)
+            self._due = self._samples
+            if quick:
+                self._astray_at = self._samples
+            else:
+                self._clusters.hasten(weight_max)
 
     def _absorb(self, x: np.ndarray, ts: np.ndarray) -> None:
         places = np.arange(max(0, len(x) - RECENT_MAX), len(x))
@@ -134,54 +194,141 @@ class SegmentLearner:
             self._clusters.rebase((self._mean - mean) / scale, self._scale / scale)
 
     def _publish(self) -> list[SegmentModel]:
+        since = self._samples - self._astray_at
+        quick = since < QUICK_SAMPLES
+        gap = self._settings.publish_every_samples
+        self._due = self._samples + (min(gap, QUICK_PUBLISH_SAMPLES) if quick else gap)
+        natural = self._newest(RECENT_MAX)
+        points = self._standardised(signed_logs(natural)) if self._mean is not None else np.zeros((0, DIMENSIONS))
+        if quick and len(points):
+            self._clusters.quicken(points[-max(since, QUICK_SAMPLES_MIN) :])
         read = self._clusters.read()
         if read is None or self._mean is None:
             return []
-        natural = self._newest(RECENT_MAX)
-        points = self._standardised(signed_logs(natural))
-        centres, weights = _worth_keeping(*read, points)
-        labels, squared = _nearest(points, centres)
-        shares = weights / weights.sum()
+        recent = points[-max(since, QUICK_SAMPLES_MIN) :] if quick else points
+        self._model = self._made(*_worth_keeping(*read, recent), natural, points)
+        self._published_samples = self._samples
+        self._set_standard()
+        self._watch.begin(self._mean, self._scale)
+        self._show()
+        return [self._model]
+
+    def _made(self, micro: np.ndarray, weights: np.ndarray, natural: np.ndarray, points: np.ndarray) -> SegmentModel:
+        """The next version, of micro-clusters float64[m, d] and the newest samples (natural units, standardised)."""
         before = self._model
-        numbers, old_labels = self._number(centres, shares, points, float(np.sqrt(squared.mean())))
-        judged = slice(-JUDGED_MAX, None)
-        sums = np.empty((len(points[judged]), len(centres)))
-        kernels.distance_sums(points[judged], labels[judged], sums)
-        macros = self._macros(centres, shares, numbers, sums, labels[judged])
+        old_centres = np.zeros((0, DIMENSIONS))
+        if before is not None:
+            # What the version before was, seen through the standard now in force.
+            old_centres = self._standardised(before.centres.astype(np.float64) * before.scale + before.mean)
+        judged, micro_shares = points[-JUDGED_MAX:], weights / weights.sum()
+        between = distances(judged) if self._to_be_judged() else None
+        groups = self._groups(micro, micro_shares, judged, between, old_centres)
+        centres, shares = group_means(groups, micro, micro_shares)
+        labels, squared = _nearest(points, centres)
+        old_labels, far = self._seen_before(points, old_centres)
+        numbers = self._number(
+            centres, shares, old_centres, _reach(labels, old_labels, far, (len(centres), len(old_centres)), squared)
+        )
+        if before is not None and between is None and not set(numbers.tolist()) <= set(before.numbers.tolist()):
+            between = distances(judged)
+        if between is None and before is not None:
+            known = dict(zip(before.numbers.tolist(), before.macros.tolist(), strict=True))
+            macros = np.array([known[number] for number in numbers.tolist()], np.int32)
+            apart, index = before.silhouette, before.davies_bouldin
+        else:
+            assert between is not None
+            self._judged_at = self._samples
+            sums = sums_by_label(between, labels[-JUDGED_MAX:], len(centres))
+            macros = self._macros(centres, shares, numbers, sums, labels[-JUDGED_MAX:])
+            apart, index = silhouette(sums, labels[-JUDGED_MAX:]), davies_bouldin(judged, labels[-JUDGED_MAX:])
         stability = float("nan")
         if before is not None:
-            stability = adjusted_rand(before.numbers[old_labels[judged]], numbers[labels[judged]])
-        self._model = SegmentModel(
+            stability = adjusted_rand(before.numbers[old_labels[-JUDGED_MAX:]], numbers[labels[-JUDGED_MAX:]])
+            if set(before.numbers.tolist()) != set(numbers.tolist()):
+                self._watch.other_segments()
+        counts = np.maximum(np.bincount(labels, minlength=len(centres)), 1)
+        usual = np.bincount(labels, weights=squared, minlength=len(centres)) / counts
+        self._usual = np.maximum(usual, max(0.1 * float(squared.mean()), 1e-9))
+        return SegmentModel(
             version=self.version + 1,
-            mean=self._mean.astype(np.float32),
+            mean=np.asarray(self._mean, np.float32),
             scale=self._scale.astype(np.float32),
             centres=centres.astype(np.float32),
             numbers=numbers,
             macros=macros,
-            cards=self._cards(centres, shares, numbers, macros, natural, labels, old_labels),
+            cards=self._cards.make(
+                before.cards if before else [],
+                Fit(
+                    centres=centres,
+                    shares=shares,
+                    numbers=numbers,
+                    macros=macros,
+                    mean=np.asarray(self._mean),
+                    scale=self._scale,
+                    natural=natural,
+                    now=numbers[labels],
+                    before=before.numbers[old_labels] if before else np.zeros(0, np.int32),
+                    far=far,
+                ),
+                self._newest_ts,
+            ),
             samples=self._samples,
-            silhouette=silhouette(sums, labels[judged]),
+            silhouette=apart,
             stability=stability,
+            davies_bouldin=index,
+            micro=np.bincount(groups, minlength=len(centres)).astype(np.int32),
+            emerging=self._emerging(natural, points, far),
         )
-        self._published_samples = self._samples
-        self._set_standard()
-        self._show()
-        return [self._model]
 
-    def _number(
-        self, centres: np.ndarray, shares: np.ndarray, points: np.ndarray, spread: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Stable numbers int32[k] of the centres, and each point's place in the version before (none before: zeros)."""
+    def _to_be_judged(self) -> bool:
+        since = self._samples - self._judged_at
+        young = self._samples < 4 * JUDGE_SAMPLES or self._samples - self._astray_at < QUICK_SAMPLES
+        return self._model is None or young or since >= JUDGE_SAMPLES
+
+    def _groups(
+        self,
+        micro: np.ndarray,
+        shares: np.ndarray,
+        judged: np.ndarray,
+        between: np.ndarray | None,
+        old_centres: np.ndarray,
+    ) -> np.ndarray:
+        """The segment int64[m] of each micro-cluster, by place: those of now where they will do (or are not judged)."""
+        if between is None:
+            return np.unique(_nearest(micro, old_centres)[0], return_inverse=True)[1]
+        labels = _nearest(judged, micro)[0]
+        sums = sums_by_label(between, labels, len(micro))
+        current = _nearest(micro, old_centres)[0] if len(old_centres) else None
+        return group_centres(
+            micro, shares, sums, labels, current, replace(SEGMENTS, groups_max=self._settings.segments)
+        )
+
+    def _seen_before(self, points: np.ndarray, old_centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each point's place in the version before, int32[n], and whether it was far from it; zeros without one."""
+        if not len(old_centres):
+            return np.zeros(len(points), np.int32), np.zeros(len(points), bool)
+        labels, squared = _nearest(points, old_centres)
+        return labels, squared > FAR_SPREADS**2 * self._usual[labels]
+
+    def _emerging(self, natural: np.ndarray, points: np.ndarray, far: np.ndarray) -> Emerging:
+        """What fits none of the segments before, among the newest samples."""
+        newest = slice(-self._settings.publish_every_samples, None)
+        strange = far[newest]
+        told: list[tuple[str, float, float]] = []
+        if strange.sum() >= EMERGING_TOLD_MIN:
+            own = natural[newest][strange].mean(0, dtype=np.float64)
+            told = traits(points[newest][strange].mean(0), own, natural.mean(0, dtype=np.float64))
+        return Emerging(float(strange.mean()), len(strange), told)
+
+    def _number(self, centres: np.ndarray, shares: np.ndarray, old: np.ndarray, reach: np.ndarray) -> np.ndarray:
+        """Stable numbers int32[k] of the centres; `old` float64[o, d] are those of the version before, `reach`
+        float64[k, o] how far each pair may lie apart."""
         before = self._model
         matched = np.full(len(centres), -1, np.int64)
-        old_labels = np.zeros(len(points), np.int32)
         if before is not None:
-            # What the version before was, seen through the standard now in force.
-            old = self._standardised(before.centres.astype(np.float64) * before.scale + before.mean)
-            old_labels = _nearest(points, old)[0]
             live = {card.number: card.share for card in before.cards if not card.retired_at}
             old_shares = np.array([live[n] for n in before.numbers.tolist()])
-            matched = match_centres(centres, shares, old, old_shares, np.full(len(old), MATCH_SPREADS * spread))
+            matched = match_centres(centres, shares, old, old_shares, reach)
         numbers = np.empty(len(centres), np.int32)
         for place, old_place in enumerate(matched.tolist()):
             if old_place >= 0 and before is not None:
@@ -189,7 +336,7 @@ class SegmentLearner:
             else:
                 numbers[place] = self._next_number
                 self._next_number += 1
-        return numbers, old_labels
+        return numbers
 
     def _macros(
         self, centres: np.ndarray, shares: np.ndarray, numbers: np.ndarray, sums: np.ndarray, labels: np.ndarray
@@ -199,7 +346,7 @@ class SegmentLearner:
         if self._model is not None:
             before = dict(zip(self._model.numbers.tolist(), self._model.macros.tolist(), strict=True))
         known = [before.get(number, -1) for number in numbers.tolist()]
-        groups = group_centres(centres, shares, sums, labels, None if -1 in known else np.array(known))
+        groups = group_centres(centres, shares, sums, labels, None if -1 in known else np.array(known), MACROS)
         old = sorted(set(before.values()))
         common = np.zeros((groups.max() + 1, len(old)))
         for number, group, share in zip(numbers.tolist(), groups.tolist(), shares.tolist(), strict=True):
@@ -217,82 +364,13 @@ class SegmentLearner:
             taken.add(int(out[group]))
         return np.asarray(out[groups])
 
-    def _cards(
-        self,
-        centres: np.ndarray,
-        shares: np.ndarray,
-        numbers: np.ndarray,
-        macros: np.ndarray,
-        natural: np.ndarray,
-        labels: np.ndarray,
-        old_labels: np.ndarray,
-    ) -> list[SegmentCard]:
-        """Cards of the live segments in the order of the centres, then those of the retired, newest first."""
-        old = {card.number: card for card in self._model.cards} if self._model else {}
-        names = self._names(centres, shares, numbers, natural, labels)
-        all_mean = natural.mean(0, dtype=np.float64)
-        cards = []
-        for place, number in enumerate(numbers.tolist()):
-            known = old.pop(number, None)
-            cards.append(
-                SegmentCard(
-                    number=number,
-                    macro=int(macros[place]),
-                    name=names[number],
-                    traits=traits(centres[place], self._own_mean(place, centres, natural, labels), all_mean),
-                    share=float(shares[place]),
-                    born_at=known.born_at if known else self._newest_ts,
-                    parents=known.parents if known else self._parents(old_labels[labels == place]),
-                )
-            )
-        retired = [
-            card if card.retired_at else replace(card, share=0.0, retired_at=self._newest_ts) for card in old.values()
-        ]
-        retired.sort(key=lambda card: (-card.retired_at, -card.number))
-        return cards + retired[:RETIRED_MAX]
-
-    def _names(
-        self, centres: np.ndarray, shares: np.ndarray, numbers: np.ndarray, natural: np.ndarray, labels: np.ndarray
-    ) -> dict[int, str]:
-        """A name for each live segment, unlike all others; one that has not moved much keeps the name it has."""
-        logs = centres * self._scale + np.asarray(self._mean)
-        named: dict[int, tuple[str, np.ndarray]] = {}
-        for place, number in enumerate(numbers.tolist()):
-            if number in self._named:
-                moved = (logs[place] - self._named[number][1]) / self._scale
-                if np.sqrt((moved**2).mean()) < RENAME_MOVE:
-                    named[number] = self._named[number]
-        taken = {name for name, _ in named.values()}
-        for place in np.argsort(-shares, kind="stable").tolist():
-            number = int(numbers[place])
-            if number not in named:
-                name = name_of(centres[place], self._own_mean(place, centres, natural, labels), number, taken)
-                named[number] = (name, logs[place])
-                taken.add(name)
-        self._named = named
-        return {number: name for number, (name, _) in named.items()}
-
-    def _own_mean(self, place: int, centres: np.ndarray, natural: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Means float64[d] of a segment's newest samples in natural units; of its centre where it has none."""
-        own = natural[labels == place]
-        if len(own):
-            return np.asarray(own.mean(0, dtype=np.float64))
-        centre = centres[place] * self._scale + np.asarray(self._mean)
-        return np.asarray(np.sign(centre) * np.expm1(np.abs(centre)))
-
-    def _parents(self, places: np.ndarray) -> list[int]:
-        """The segments before, by number, that a new segment has its shoppers from, greatest part first."""
-        if self._model is None or not len(places):
-            return []
-        parts = np.bincount(places, minlength=len(self._model.numbers)) / len(places)
-        order = np.argsort(-parts, kind="stable")
-        return [int(self._model.numbers[p]) for p in order.tolist() if parts[p] >= PARENT_SHARE_MIN]
-
     def _show(self) -> None:
         if self._model is not None:
             for gauge, value in (
                 (self._metrics.silhouette, self._model.silhouette),
+                (self._metrics.davies_bouldin, self._model.davies_bouldin),
                 (self._metrics.stability, self._model.stability),
+                (self._metrics.emerging, self._model.emerging.share if self._model.emerging else float("nan")),
             ):
                 if np.isfinite(value):
                     gauge.set(value)
@@ -301,15 +379,32 @@ class SegmentLearner:
 def _worth_keeping(
     centres: np.ndarray, weights: np.ndarray | None, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The centres that hold shoppers, SEGMENTS_MAX at the most, and their weights (from `points` if not given)."""
+    """The centres that hold shoppers, at most MICRO_CLUSTERS_MAX, and their weights (from `points` if not given)."""
     if weights is None:
         weights = np.bincount(_nearest(points, centres)[0], minlength=len(centres)).astype(np.float64)
     places = np.flatnonzero(weights >= _CENTRELESS_WEIGHT)
     if len(places) == 0:
         places = np.array([int(weights.argmax())])
-    heaviest = places[np.argsort(-weights[places], kind="stable")[:SEGMENTS_MAX]]
+    heaviest = places[np.argsort(-weights[places], kind="stable")[:MICRO_CLUSTERS_MAX]]
     places = np.sort(heaviest)
     return np.ascontiguousarray(centres[places]), np.maximum(weights[places], 1e-9)
+
+
+def _reach(
+    labels: np.ndarray, old_labels: np.ndarray, far: np.ndarray, shape: tuple[int, int], squared: np.ndarray
+) -> np.ndarray:
+    """How far float64[k, o] a new and an old centre may lie apart and be the same segment.
+
+    A part of the spread; more where each has most of the other's samples, for then it is the segment that has moved.
+    """
+    spread = float(np.sqrt(squared.mean()))
+    reach = np.full(shape, MATCH_SPREADS * spread)
+    if shape[1]:
+        common = np.zeros(shape)
+        np.add.at(common, (labels[~far], old_labels[~far]), 1.0)
+        own, old = np.bincount(labels, minlength=shape[0]), np.bincount(old_labels, minlength=shape[1])
+        reach[(common > 0.5 * own[:, None]) & (common > 0.5 * old[None])] = MOVED_SPREADS * spread
+    return reach
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ from typing import Any
 class LearnSettings:
     """How models learn and how often they publish.
 
+    The clusterer finds `micro_clusters`; those are grouped into segments, as many as lie best apart, `segments` at the
+    most.
     `clusterer` is the dotted path of a `river.base.Clusterer`, `clusterer_params` what it is made with (where it knows
     the names, `n_clusters`, `half_life`, `warm_up` and `seed` come from the other settings). A propensity learns by
     stochastic gradient descent at `learning_rate`; its ROC-AUC covers the last `auc_window_samples`. At most
@@ -19,7 +21,8 @@ class LearnSettings:
 
     clusterer: str = "operators.decayed_kmeans.DecayedKMeans"
     clusterer_params: dict[str, Any] = field(default_factory=dict)
-    segments: int = 8
+    micro_clusters: int = 24
+    segments: int = 12
     half_life_samples: int = 20_000
     first_segments_samples: int = 128
     first_propensity_samples: int = 64

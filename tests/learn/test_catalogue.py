@@ -56,8 +56,11 @@ def test_field_is_what_the_page_of_interfaces_says() -> None:
         "share": 0.5,
         "traits": [["views_30d", 9.0, 2.5]],
         "born_at": BORN_MS,
+        "born_by": "birth",
         "parents": ["s3"],
         "retired_at": None,
+        "retired_by": None,
+        "heirs": [],
     }
     assert orjson.loads(fields["s3"])["retired_at"] == BORN_MS + 5
 

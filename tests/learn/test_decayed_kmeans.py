@@ -11,7 +11,7 @@ from river import cluster
 from river.checks import common
 
 from operators.decayed_kmeans import DecayedKMeans, match_centres
-from operators.segment_names import adjusted_rand
+from operators.segment_quality import adjusted_rand
 
 MODEL_CHECKS = (
     common.check_repr,

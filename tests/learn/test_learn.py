@@ -15,8 +15,8 @@ from operators.decayed_kmeans import DecayedKMeans
 from operators.kernels import assign as kernels
 from operators.learn import MODELS, Learner, LearnSettings
 from operators.learn.clusterers import make_clusterer
-from operators.learn.segments import RETIRED_MAX
-from operators.segment_names import adjusted_rand
+from operators.learn.segment_cards import RETIRED_MAX
+from operators.segment_quality import adjusted_rand
 from state.batches import Samples, ShardPopularity
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.metrics import Metrics

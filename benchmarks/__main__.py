@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.soak import soak
 from benchmarks.worker import worker
@@ -22,7 +23,7 @@ def main() -> None:
     """Measure Coterie. Without the name of a benchmark: `worker`, with the arguments given."""
 
 
-for _command in (worker, profile_step, soak):
+for _command in (worker, profile_step, personas, soak):
     main.add_command(_command)
 
 if __name__ == "__main__":

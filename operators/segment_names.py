@@ -13,6 +13,9 @@ TRAIT_GAP_MIN = 0.25
 WORD_GAP_MIN = 0.5
 """A feature gives a name its words from this gap on."""
 
+OCCASIONAL_ORDERS_MIN = 0.5
+"""Who orders so often in 30 days is a buyer, also where others order more."""
+
 _COLUMN = {name: j for j, name in enumerate(MODEL_FEATURES)}
 
 _OF_BUYERS = {"spend_30d", "average_order_value", "purchases_30d", "items_bought_30d"}
@@ -66,7 +69,7 @@ def name_of(centre: np.ndarray, own_mean: np.ndarray, number: int, taken: set[st
     words do not suffice, the segment's number. `own_mean` float[d] are the segment's means in natural units.
     """
     role, spoken_for = _role(centre, own_mean)
-    if role != "buyers":
+    if "buyers" not in role:
         spoken_for = spoken_for | _OF_BUYERS
     daytime = max(_DAYTIMES, key=lambda pair: centre[_COLUMN[pair[0]]])
     base = f"{daytime[1]} {role}" if centre[_COLUMN[daytime[0]]] >= WORD_GAP_MIN else role
@@ -95,6 +98,8 @@ def _role(centre: np.ndarray, own_mean: np.ndarray) -> tuple[str, set[str]]:
         return "browsers", {"views_30d", "clicks_30d"}
     if gap("sessions_total", "active_days_30d") >= WORD_GAP_MIN:
         return "regulars", {"sessions_total", "active_days_30d"}
+    if own_mean[_COLUMN["purchases_30d"]] >= OCCASIONAL_ORDERS_MIN:
+        return "occasional buyers", {"purchases_30d", "items_bought_30d", "sessions_total", "active_days_30d"}
     if gap("sessions_total", "active_days_30d", "views_30d") <= -WORD_GAP_MIN:
         return "rare visitors", {"sessions_total", "active_days_30d", "views_30d"}
     return "visitors", set()

@@ -23,6 +23,7 @@ def test_names_say_who_when_and_how() -> None:
     name = name_of(_centre(purchases_30d=1.2, hour_18_24_share=1.0, spend_30d=1.5), means, 1, set())
     assert name == "evening buyers, high spend"
     assert name_of(_centre(views_30d=1.0, hour_6_12_share=0.9), means, 2, set()) == "morning browsers"
+    assert name_of(_centre(spend_30d=-1.0), means, 3, set()) == "occasional buyers, low spend"
     means[COLUMN["sessions_total"]] = 1.1
     assert name_of(_centre(sessions_total=-0.9), means, 3, set()) == "new visitors"
 

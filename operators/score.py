@@ -30,7 +30,7 @@ class ScoreSettings:
     `counts_every_calls`: how often the shard tells how many shoppers each segment holds.
     """
 
-    stay_factor: float = 0.8
+    stay_factor: float = 0.7
     counts_every_calls: int = 16
 
 

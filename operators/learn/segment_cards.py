@@ -65,6 +65,8 @@ class SegmentCards:
         cards = []
         for place, number in enumerate(fit.numbers.tolist()):
             card = old.pop(number, None) or self._newborn(number, fit, newest_ts)
+            if card.retired_at:  # it was missed for a moment only
+                card = replace(card, retired_at=0, retired_by="", heirs=[])
             cards.append(
                 replace(
                     card,

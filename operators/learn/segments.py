@@ -94,6 +94,7 @@ class SegmentLearner:
         self._usual = np.ones(1)  # mean squared distance of a sample to each of the model's centres
         self._astray_at = -QUICK_SAMPLES
         self._judged_at = 0
+        self._asleep: dict[int, tuple[np.ndarray, float]] = {}  # number -> centre (log1p) and share it had
 
     @property
     def version(self) -> int:
@@ -329,14 +330,42 @@ class SegmentLearner:
             live = {card.number: card.share for card in before.cards if not card.retired_at}
             old_shares = np.array([live[n] for n in before.numbers.tolist()])
             matched = match_centres(centres, shares, old, old_shares, reach)
-        numbers = np.empty(len(centres), np.int32)
-        for place, old_place in enumerate(matched.tolist()):
-            if old_place >= 0 and before is not None:
-                numbers[place] = before.numbers[old_place]
-            else:
-                numbers[place] = self._next_number
-                self._next_number += 1
+        numbers = np.full(len(centres), -1, np.int32)
+        if before is not None:
+            numbers[matched >= 0] = before.numbers[matched[matched >= 0]]
+        self._wake(numbers, centres, shares, reach)
+        for place in np.flatnonzero(numbers < 0).tolist():
+            numbers[place] = self._next_number
+            self._next_number += 1
+        if before is not None:
+            self._put_to_sleep(before, numbers, old_shares)
         return numbers
+
+    def _wake(self, numbers: np.ndarray, centres: np.ndarray, shares: np.ndarray, reach: np.ndarray) -> None:
+        """Give centres without a number (-1) that of a segment that was just now where they are."""
+        new, asleep = np.flatnonzero(numbers < 0), list(self._asleep)
+        if not len(new) or not asleep:
+            return
+        places = self._standardised(np.stack([self._asleep[number][0] for number in asleep]))
+        asleep_shares = np.array([self._asleep[number][1] for number in asleep])
+        near = np.full(len(asleep), float(reach.min()))
+        for place, found in zip(
+            new, match_centres(centres[new], shares[new], places, asleep_shares, near), strict=True
+        ):
+            if found >= 0:
+                numbers[place] = asleep[found]
+
+    def _put_to_sleep(self, before: SegmentModel, numbers: np.ndarray, old_shares: np.ndarray) -> None:
+        """While segments are placed by few samples one may be missed; its number is held ready until that is over."""
+        if self._samples - self._astray_at >= QUICK_SAMPLES:
+            self._asleep.clear()
+            return
+        for number in numbers.tolist():
+            self._asleep.pop(number, None)
+        for place, number in enumerate(before.numbers.tolist()):
+            if number not in numbers:
+                centre = before.centres[place].astype(np.float64) * before.scale + before.mean
+                self._asleep[number] = (centre, float(old_shares[place]))
 
     def _macros(
         self, centres: np.ndarray, shares: np.ndarray, numbers: np.ndarray, sums: np.ndarray, labels: np.ndarray

@@ -70,6 +70,23 @@ def test_abrupt_change_is_learned_within_a_few_hundred_samples(seed: int) -> Non
     assert others.any()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_small_segment_keeps_its_number_through_a_change_of_others(seed: int) -> None:
+    """Of the few samples right after the change it has hardly any; whoever is in it stays who they were."""
+    rng = np.random.default_rng(seed)
+    level = rng.uniform(0.5, 4.0, (8, DIMENSIONS))
+    truth = rng.choice(6, 5_000, p=(0.25, 0.25, 0.15, 0.15, 0.15, 0.05))
+    place = np.where((truth < 2) & (np.arange(5_000) >= CHANGE_AT), truth + 6, truth)
+    x = np.expm1(level[place] + rng.normal(0.0, 0.6, (5_000, DIMENSIONS))).astype(np.float32)
+    versions = _learn(Learner("segments", LearnSettings(), Metrics()), x)
+    before = [m for m in versions if m.samples <= CHANGE_AT][-1]
+    was = _labels(before, x[:CHANGE_AT][truth[:CHANGE_AT] == 5])
+    now = _labels(versions[-1], x[-1_000:][truth[-1_000:] == 5])
+    assert np.bincount(was).argmax() == np.bincount(now).argmax()
+    card = next(c for c in versions[-1].cards if c.number == np.bincount(now).argmax())
+    assert not card.retired_at and not card.heirs and card.born_at < 1_000 * CHANGE_AT
+
+
 def test_change_is_published_at_once() -> None:
     """A version comes with the alarm, not when the next was due."""
     x, _ = _crowd(1)

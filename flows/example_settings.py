@@ -22,7 +22,7 @@ RULES = """\
 # where: a condition in SQL over the features that `coterie features` lists, with AND, OR, NOT, comparisons, BETWEEN,
 # IN, IS NULL, + - * / and NULLIF. Texts stand in single quotes; what is divided by has to be a number or NULLIF(x, 0).
 # Or score: conditions with points each, and at_least: from how many on a shopper is in it. Other rules may use the
-# points as score_NAME. Or sequence: steps done in this order, such as ["view category = 'shoes'", "add_to_cart"], within
+# points as score_NAME. Or sequence: steps done in this order, such as ["view category = 'shoes'", "purchase"], within
 # a time ("7d"); stuck_at: so many of them, and not the next. hold: a member stays until the condition has been false
 # for so long ("90m", "1h", "7d").
 # In the environment all of them are one JSON object. (COTERIE_SEGMENTS)

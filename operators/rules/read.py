@@ -43,6 +43,7 @@ SIZE_MAX = 8_192
 
 _KEYS = ("where", "score", "sequence", "at_least", "within", "stuck_at", "hold")
 _KINDS = ("where", "score", "sequence")
+_TAKEN = re.compile(r"s\d+|emerging|all")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -108,6 +109,8 @@ def read_rules(table: object, custom_names: Iterable[str] = (), context_names: I
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             told = "a name is a letter a to z, then up to 63 of a to z, 0 to 9 and _"
             raise RuleError(f"segments.{name}", f"is no name of a segment; {told}")
+        if _TAKEN.fullmatch(name):
+            raise RuleError(f"segments.{name}", "is what a segment that was found may be called; give it another name")
         _check_keys(rule, f"segments.{name}")
     scores = [name for name, rule in table.items() if "score" in rule]
     custom_names = tuple(custom_names)

@@ -56,6 +56,12 @@ def _clusterer(name: str) -> str:
     return name
 
 
+def _challenger(name: str) -> str:
+    if name and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        raise _refuse('is neither empty nor a class such as "river.tree.HoeffdingTreeClassifier"')
+    return name
+
+
 def _context_names(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) > CONTEXT_NAMES_MAX:
         raise _refuse(f"holds {len(set(names))} names; at most {CONTEXT_NAMES_MAX} can be declared, leave some out")
@@ -240,7 +246,18 @@ class Learn(Section):
     churn_horizon_days: float = Field(
         14.0, ge=0.1, le=730, description="A shopper without an event for so long has left."
     )
-    learning_rate: float = Field(0.02, gt=0, le=10, description="Step of the propensities' gradient descent.")
+    learning_rate: float = Field(
+        0.01, gt=0, le=10, description="How fast the propensities' level follows: its step of gradient descent."
+    )
+    waiting_samples_max: int = Field(
+        16_384, ge=64, le=1_000_000, description="Samples of a propensity that wait until the time of others is up."
+    )
+    challenger: Annotated[str, AfterValidator(_challenger)] = Field(
+        "",
+        description="A class held against the propensities: any river.base.Classifier, such as "
+        "river.tree.HoeffdingTreeClassifier.",
+    )
+    challenger_params: Options = Field({}, max_length=32, description="Arguments of that class.")
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of the random generators.")
 
 

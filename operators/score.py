@@ -10,9 +10,10 @@ import numpy as np
 
 from operators.cold_tier import ColdTier
 from operators.kernels import assign as kernels
+from operators.kernels.logistic import cross, logistic
 from state.batches import SCORE, TRANSITION, ProfileBatch, ScoredBatch, SegmentCounts
 from state.cold_store import ColdStore
-from state.features import DIMENSIONS
+from state.features import DIMENSIONS, PROPENSITY_INPUTS
 from state.metrics import Metrics
 from state.models import PropensityModel, SegmentModel
 from state.table import Table
@@ -112,6 +113,10 @@ class Score:
         """Take over what `extra_state` gave."""
         self._models = pickle.loads(state)
         self._counts = self._models.counts
+        # A model of an earlier release may see other features: it would be read beyond its end.
+        self._models.propensities = {
+            target: p for target, p in self._models.propensities.items() if len(p.weights) == len(PROPENSITY_INPUTS)
+        }
         if self._models.segments is not None:
             self._take_segments(self._models.segments)
 
@@ -142,10 +147,13 @@ class Score:
         kernels.signed_log1p(np.ascontiguousarray(profiles["x"]), logs)
         if model is not None:
             self._assign(model, logs, held, scores)
-        for target, p in self._models.propensities.items():
-            out = np.empty(n, np.float32)
-            kernels.logistic(logs, p.mean, p.scale, p.weights, p.bias, out)
-            scores[target] = out
+        if self._models.propensities:
+            inputs = np.empty((n, len(PROPENSITY_INPUTS)), np.float32)
+            cross(logs, inputs)
+            for target, p in self._models.propensities.items():
+                out = np.empty(n, np.float32)
+                logistic(inputs, p.mean, p.scale, p.weights, p.bias, out)
+                scores[target] = out
         moved = kernels.settle(profiles, before, scores, table.rows, table.dirty, self._counts, transitions)
         if moved:
             self._metrics.transitions.labels(kind="cluster").inc(moved)

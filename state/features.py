@@ -181,7 +181,37 @@ MODEL_FEATURES: tuple[str, ...] = (
     "hour_6_12_share",
     "hour_12_18_share",
     "hour_18_24_share",
+    "purchases_7d",
+    "purchases_total",
+    "spend_total",
+    "order_gap_days_mean",
+    "order_gap_days_spread",
+    "recency_days",
+    "carts_recency_days",
+    "days_known",
+    "session_carts",
 )
 """What the models see of a shopper, in this order: the vector `x` of a profile row, in natural units."""
 
 DIMENSIONS = len(MODEL_FEATURES)
+
+SEGMENT_FEATURES = MODEL_FEATURES[: MODEL_FEATURES.index("hour_18_24_share") + 1]
+"""Those of them that segments are found in: the first so many. The others tell of a shopper's past, not their ways."""
+
+SEGMENT_DIMENSIONS = len(SEGMENT_FEATURES)
+
+CROSSED_FEATURES = ("purchases_30d", "purchases_total", "order_gap_days_mean", "days_known", "active_days_30d")
+"""Those whose squares and products of two the propensities see besides: how often, how long ago, since when."""
+
+CROSSED_PAIRS = tuple(
+    (MODEL_FEATURES.index(a), MODEL_FEATURES.index(b))
+    for n, a in enumerate(CROSSED_FEATURES)
+    for b in CROSSED_FEATURES[n:]
+)
+"""Places in MODEL_FEATURES of the two factors of each product."""
+
+PROPENSITY_INPUTS = (
+    *MODEL_FEATURES,
+    *(f"{MODEL_FEATURES[a]} x {MODEL_FEATURES[b]}" for a, b in CROSSED_PAIRS),
+)
+"""What the propensities see, in this order: the models' features, then the products of some, all as signed log1p."""

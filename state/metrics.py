@@ -171,6 +171,14 @@ class Metrics:
         self.hit_rate = gauge("recs_hit_rate_20", "Share of acts whose item stood in the shopper's list before.")
         self.mrr = gauge("recs_mrr_20", "Mean reciprocal rank of those items.")
         self.propensity_auc = gauge("propensity_auc", "Prequential ROC-AUC of the purchase propensity.")
+        self.model_auc = gauge("propensity_model_auc", "Prequential ROC-AUC of each model.", "model", "target")
+        self.model_log_loss = gauge("propensity_log_loss", "Prequential log loss of each model.", "model", "target")
+        self.model_calibration = gauge(
+            "propensity_calibration_error", "Expected calibration error of each model, 10 bins.", "model", "target"
+        )
+        self.challenger_leads = gauge(
+            "propensity_challenger_leads", "1 while the challenger is better beyond noise.", "target"
+        )
         self.silhouette = gauge("segment_silhouette", "Silhouette of the segments on recent samples.")
         self.stability = gauge("segment_stability_ari", "Adjusted Rand index between successive segment models.")
         self.davies_bouldin = gauge("segment_davies_bouldin", "Davies-Bouldin index of the segments, lower is better.")

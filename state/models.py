@@ -41,10 +41,10 @@ class Emerging:
 class SegmentModel:
     """Discovered segments: the nearest centre of the standardised signed log1p features wins.
 
-    `version` grows with each publication; `mean`, `scale` float32[DIMENSIONS] of signed log1p, sign(x) * log1p(|x|);
-    `centres` float32[k, DIMENSIONS] in standardised space; `numbers`, `macros` int32[k]; `cards` of every segment,
-    retired too; `samples` learned from so far; `silhouette`, `stability` figures of this version (nan when not yet
-    known), and so is `davies_bouldin`; `micro` int32[k] tells of how many micro-clusters a segment consists; `emerging`
+    `version` grows with each publication; `mean`, `scale` float32[d], d = SEGMENT_DIMENSIONS, of signed log1p,
+    sign(x) * log1p(|x|); `centres` float32[k, d] in standardised space; `numbers`, `macros` int32[k]; `cards` of every
+    segment, retired too; `samples` learned from so far; `silhouette`, `stability`, `davies_bouldin` figures of this
+    version (nan when not yet known); `micro` int32[k] tells of how many micro-clusters a segment consists; `emerging`
     what fits none of the segments before.
     """
 
@@ -65,9 +65,12 @@ class SegmentModel:
 
 @dataclass(frozen=True, slots=True)
 class PropensityModel:
-    """A published logistic regression: 1 / (1 + exp(-(bias + weights . (z - mean) / scale))), z = sign(x) * log1p(|x|).
+    """A published logistic regression: 1 / (1 + exp(-(bias + weights . z))), z the standardised inputs within bounds.
 
-    `target` is "purchase" or "churn"; `auc` the prequential area under the ROC curve so far (nan when not yet known).
+    The inputs are those of PROPENSITY_INPUTS: sign(x) * log1p(|x|) of each of a shopper's features, and products of
+    some of these. `mean`, `scale`, `weights` float32[inputs]; z = (inputs - mean) / scale, where one beyond
+    STANDARD_MAX (`operators.kernels.logistic`) counts as that. `target` is "purchase" or "churn"; `samples` learned
+    from so far; `auc` the prequential area under the ROC curve (nan when not yet known).
     """
 
     target: str

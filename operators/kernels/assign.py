@@ -1,4 +1,4 @@
-"""Compiled loops over the space of the models: transform, nearest centres, logistic scores, sequential k-means.
+"""Compiled loops over the space of the models: transform, nearest centres, sequential k-means.
 
 Every kernel is a pure function over arrays beside its plain reference. Shapes: n rows, d features, k centres. Rows are
 C-contiguous; what comes from a profile is float32, what a clusterer learns in is float64.
@@ -40,13 +40,14 @@ def signed_log1p_reference(x: np.ndarray) -> np.ndarray:
 def assign(logs, mean, scale, centres, held, factor, chosen, margin):
     """The centre of each row: the nearest one, unless the row holds a centre that is not clearly farther.
 
-    logs float32[n, d]; mean, scale float32[d]; centres float32[k, d], k >= 1, in standardised space; held int32[n], the
-    centre each row is at (-1: none). A row leaves it only for one nearer than `factor` times the distance to it.
-    chosen int32[n] is filled; margin float32[n]: 1 - d / d', where d is the Euclidean distance to the chosen centre and
-    d' to the nearest other one, between 0 and 1 (0 where it stays with a farther centre, 1 with a single centre).
+    logs float32[n, d or more], of which the first d count; mean, scale float32[d]; centres float32[k, d], k >= 1, in
+    standardised space; held int32[n], the centre each row is at (-1: none). A row leaves it only for one nearer than
+    `factor` times the distance to it. chosen int32[n] is filled; margin float32[n]: 1 - d / d', where d is the
+    Euclidean distance to the chosen centre and d' to the nearest other one, between 0 and 1 (0 where it stays with a
+    farther centre, 1 with a single centre).
     """
-    n, d = logs.shape
-    k = centres.shape[0]
+    n = logs.shape[0]
+    k, d = centres.shape
     z = np.empty(d, np.float32)
     for i in range(n):
         for j in range(d):
@@ -78,7 +79,7 @@ def assign_reference(
     logs: np.ndarray, mean: np.ndarray, scale: np.ndarray, centres: np.ndarray, held: np.ndarray, factor: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The plain reference of `assign`: (chosen, margin)."""
-    z = (logs - mean) / scale
+    z = (logs[:, : len(mean)] - mean) / scale
     chosen, margin = [], []
     for row, own in zip(z, held.tolist(), strict=True):
         distances = np.sqrt(((row - centres).astype(np.float64) ** 2).sum(1))
@@ -173,28 +174,6 @@ def settle_reference(
             if now >= 0:
                 counts[now] += 1
     return kept, moves
-
-
-@kernel
-def logistic(logs, mean, scale, weights, bias, out):
-    """out float32[n] = 1 / (1 + exp(-(bias + weights . (logs - mean) / scale))); mean, scale, weights float32[d]."""
-    for i in range(logs.shape[0]):
-        total = bias
-        for j in range(logs.shape[1]):
-            total += weights[j] * ((logs[i, j] - mean[j]) / scale[j])
-        if total >= 0.0:
-            out[i] = 1.0 / (1.0 + math.exp(-total))
-        else:
-            grown = math.exp(total)
-            out[i] = grown / (1.0 + grown)
-
-
-def logistic_reference(
-    logs: np.ndarray, mean: np.ndarray, scale: np.ndarray, weights: np.ndarray, bias: float
-) -> np.ndarray:
-    """The plain reference of `logistic`."""
-    total = bias + ((logs.astype(np.float64) - mean) / scale) @ weights.astype(np.float64)
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * total)), np.float32)
 
 
 @kernel

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from operators.kernels.profile_parts import DAY_MS
 from operators.kernels.windows import WINDOWS, window_sums
 from state.batches import MONEY_UNIT, RECENT_ITEMS
 from state.compiled import kernel
@@ -14,6 +17,7 @@ from state.profile_table import (
     ID_CHUNK,
     ITEMS_BOUGHT,
     MEASURE_TAGS,
+    ORDERS_KEPT,
     PIECE_UNIT,
     PURCHASES,
     SEARCHES,
@@ -35,6 +39,28 @@ def focus_of(cells, row, tag):
                 heaviest = max(heaviest, chunk.amounts[k])
         c = np.int64(chunk.next) - 1
     return heaviest / total if total > 0 else 0.0
+
+
+@kernel
+def _days_since(ts, now):
+    """Days from a time to now; -1 where there was none."""
+    return (now - ts) / DAY_MS if ts > 0 else -1.0
+
+
+@kernel
+def _order_gaps(row):
+    """Mean and spread of the gaps between orders, in days (`profile_parts.order_gaps`)."""
+    gaps = np.int64(row.gap_orders) - 1
+    if gaps < 1:
+        return 0.0, 0.0
+    mean = (row.order_ts[0] - row.gaps_from_ts) / DAY_MS / gaps
+    if gaps == 1:
+        return mean, 0.0
+    squares = row.gap_squares
+    for k in range(1, ORDERS_KEPT):
+        if row.order_ts[k] > 0:
+            squares += ((row.order_ts[k - 1] - row.order_ts[k]) / DAY_MS) ** 2
+    return mean, math.sqrt(max(squares / gaps - mean * mean, 0.0))
 
 
 @kernel
@@ -70,6 +96,14 @@ def model_features(row, s, cells, now, gap_ms, x):
     if total > 0:
         for h in range(24):
             x[16 + h // 6] += row.hours[h] / total
+    x[20] = sums[PURCHASES, 2]
+    x[21] = row.orders
+    x[22] = row.spend / MONEY_UNIT
+    x[23], x[24] = _order_gaps(row)
+    x[25] = _days_since(row.newest[PURCHASES - 1], now)
+    x[26] = _days_since(row.newest[CARTS - 1], now)
+    x[27] = (row.event_ts - row.first_ts) / DAY_MS
+    x[28] = s.carts[0] if x[11] > 0.0 else 0.0
 
 
 @kernel

@@ -12,7 +12,8 @@ import structlog
 from river import base
 
 from operators.learn.settings import LearnSettings
-from state.features import DIMENSIONS, MODEL_FEATURES
+from state.features import SEGMENT_DIMENSIONS as DIMENSIONS
+from state.features import SEGMENT_FEATURES as MODEL_FEATURES
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from operators.learn.transform import signed_logs
 from operators.segment_groups import MACROS, SEGMENTS, group_centres, group_means
 from operators.segment_names import traits
 from operators.segment_quality import adjusted_rand, davies_bouldin, distances, silhouette, sums_by_label
-from state.features import DIMENSIONS
+from state.features import SEGMENT_DIMENSIONS as DIMENSIONS
 from state.metrics import Metrics
 from state.models import Emerging, SegmentModel
 

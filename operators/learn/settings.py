@@ -13,8 +13,11 @@ class LearnSettings:
     The clusterer finds `micro_clusters`; those are grouped into segments, as many as lie best apart, `segments` at the
     most.
     `clusterer` is the dotted path of a `river.base.Clusterer`, `clusterer_params` what it is made with (where it knows
-    the names, `n_clusters`, `half_life`, `warm_up` and `seed` come from the other settings). A propensity learns by
-    stochastic gradient descent at `learning_rate`; its ROC-AUC covers the last `auc_window_samples`. At most
+    the names, `n_clusters`, `half_life`, `warm_up` and `seed` come from the other settings). What a propensity learned
+    weighs half after `half_life_samples`; its intercept goes by gradient descent at `learning_rate`; its figures cover
+    the last `auc_window_samples`; at most `waiting_samples_max` of its samples wait for those that were decided before
+    them. `challenger` is the dotted path of a `river.base.Classifier` that is held against it ("": none),
+    `challenger_params` what that is made with. At most
     `samples_per_call_max` samples are learned from in one call, the others are left out evenly and counted.
     `popular_half_life_days` is that of the item shards' popularity.
     """
@@ -28,8 +31,11 @@ class LearnSettings:
     first_propensity_samples: int = 64
     publish_every_samples: int = 256
     samples_per_call_max: int = 1_024
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     auc_window_samples: int = 5_000
+    waiting_samples_max: int = 16_384
+    challenger: str = ""
+    challenger_params: dict[str, Any] = field(default_factory=dict)
     popular_n: int = 100
     popular_half_life_days: float = 3.0
     seed: int = 7

@@ -14,7 +14,7 @@ from operators.learn.propensity import PropensityLearner
 from operators.learn.segments import SegmentLearner
 from operators.learn.settings import LearnSettings
 from state.batches import Samples, ShardPopularity
-from state.features import MODEL_FEATURES
+from state.features import MODEL_FEATURES, SEGMENT_DIMENSIONS, SEGMENT_FEATURES
 from state.metrics import Metrics
 from state.models import ModelVersion
 
@@ -43,6 +43,7 @@ class Learner:
         if key not in makers:
             raise ValueError(f'no model is called "{key}"; there are {", ".join(MODELS)}')
         self.key = key
+        self._features = SEGMENT_FEATURES if key == "segments" else MODEL_FEATURES
         self.left_out = 0
         self._settings = settings
         self._metrics = metrics
@@ -71,11 +72,11 @@ class Learner:
 
     def snapshot(self) -> bytes:
         """All that the learner knows, for its `resume`."""
-        state = {"features": MODEL_FEATURES, "left_out": self.left_out, "model": self._model.state()}
+        state = {"features": self._features, "left_out": self.left_out, "model": self._model.state()}
         return pickle.dumps(state, protocol=5)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if state["features"] != MODEL_FEATURES:
+        if state["features"] != self._features:
             log.warning("model starts anew: its features are not those of the snapshot", model=self.key)
             return
         self.left_out = state["left_out"]
@@ -84,6 +85,8 @@ class Learner:
     def _bounded(self, samples: list[Samples]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(x, y, ts) of a call's samples; every so-manieth where they are too many."""
         x = np.concatenate([s.x for s in samples]).astype(np.float32, copy=False)
+        if self.key == "segments":
+            x = np.ascontiguousarray(x[:, :SEGMENT_DIMENSIONS])
         y = np.concatenate([s.y for s in samples])
         ts = np.concatenate([s.ts for s in samples])
         n, most = len(x), self._settings.samples_per_call_max

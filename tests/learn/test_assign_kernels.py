@@ -92,19 +92,6 @@ def test_opening_and_settling_a_batch_agree_with_plain_python(n: int, seed: int)
     assert np.flatnonzero(dirty).tolist() == sorted(rows)
 
 
-@given(SHAPES, st.floats(-40, 40))
-@settings(max_examples=60, deadline=None)
-def test_logistic_is_the_logistic_function(shape: tuple[int, int, int, int], bias: float) -> None:
-    """Also far out, where exp would overflow."""
-    n, d, _, seed = shape
-    rng = np.random.default_rng(seed)
-    mean, scale, _ = _model(rng, d, 1)
-    logs, weights = rng.normal(size=(n, d)).astype(np.float32), (30.0 * rng.normal(size=d)).astype(np.float32)
-    out = np.empty(n, np.float32)
-    kernels.logistic(logs, mean, scale, weights, bias, out)
-    np.testing.assert_allclose(out, kernels.logistic_reference(logs, mean, scale, weights, bias), rtol=1e-3, atol=1e-6)
-
-
 @given(SHAPES)
 @settings(max_examples=40, deadline=None)
 def test_clustering_loops_agree_with_their_references(shape: tuple[int, int, int, int]) -> None:

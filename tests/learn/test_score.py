@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from operators.kernels import assign as kernels
+from operators.kernels.logistic import cross_reference, logistic_reference
 from operators.score import Score, ScoreSettings
 from state.batches import (
     ACT,
@@ -21,7 +22,7 @@ from state.batches import (
     ScoredBatch,
     SegmentCounts,
 )
-from state.features import DIMENSIONS
+from state.features import DIMENSIONS, PROPENSITY_INPUTS
 from state.metrics import Metrics
 from state.models import PropensityModel, SegmentModel
 from state.table import Table
@@ -48,9 +49,9 @@ def _model(centres: list[float], numbers: list[int], version: int = 1) -> Segmen
 
 
 def _propensity(target: str, weight: float, bias: float) -> PropensityModel:
-    weights = np.zeros(DIMENSIONS, np.float32)
+    weights = np.zeros(len(PROPENSITY_INPUTS), np.float32)
     weights[0] = weight
-    ones = np.ones(DIMENSIONS, np.float32)
+    ones = np.ones(len(PROPENSITY_INPUTS), np.float32)
     return PropensityModel(target, 3, 0 * ones, ones, weights, bias, 500, 0.8)
 
 
@@ -271,7 +272,8 @@ def test_scores_are_those_of_the_references() -> None:
         scale=rng.uniform(0.2, 2.0, DIMENSIONS).astype(np.float32),
         centres=rng.normal(size=(5, DIMENSIONS)).astype(np.float32),
     )
-    propensity = replace(_propensity("purchase", 0.0, 0.3), weights=rng.normal(size=DIMENSIONS).astype(np.float32))
+    weights = rng.normal(size=len(PROPENSITY_INPUTS)).astype(np.float32)
+    propensity = replace(_propensity("purchase", 0.0, 0.3), weights=weights)
     batch = _batch(list(range(200)), [0.0] * 200)
     batch.rows["x"] = rng.lognormal(0.5, 1.0, (200, DIMENSIONS)) * rng.choice([-1, 0, 1], (200, DIMENSIONS))
     scored = _scored(Score(0, Metrics()).process([model, propensity, batch]))
@@ -280,5 +282,18 @@ def test_scores_are_those_of_the_references() -> None:
     chosen, margin = kernels.assign_reference(logs, model.mean, model.scale, model.centres, held, 0.9)
     assert (scored.scores["segment"] == model.numbers[chosen]).mean() > 0.99  # rounding may decide a tie
     np.testing.assert_allclose(scored.scores["margin"], margin, atol=1e-4)
-    expected = kernels.logistic_reference(logs, propensity.mean, propensity.scale, propensity.weights, propensity.bias)
+    p = propensity
+    expected = logistic_reference(cross_reference(logs), p.mean, p.scale, p.weights, p.bias)
     np.testing.assert_allclose(scored.scores["purchase"], expected, atol=1e-5)
+
+
+def test_a_propensity_of_an_earlier_release_is_not_applied() -> None:
+    """A snapshot may hold one that sees fewer inputs: it is passed over until a new version comes."""
+    first = Score(0, Metrics())
+    known = _propensity("churn", 1.0, 0.0)
+    old = replace(known, target="purchase", mean=known.mean[:20], scale=known.scale[:20], weights=known.weights[:20])
+    first.process([old, known])
+    second = Score(0, Metrics())
+    second.restore_extra(first.extra_state())
+    scored = _scored(second.process([_batch([0], [1.0])]))
+    assert np.isnan(scored.scores["purchase"][0]) and scored.scores["churn"][0] > 0.5

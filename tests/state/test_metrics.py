@@ -38,6 +38,10 @@ NAMES = {
     "recs_hit_rate_20": (),
     "recs_mrr_20": (),
     "propensity_auc": (),
+    "propensity_model_auc": ("model", "target"),
+    "propensity_log_loss": ("model", "target"),
+    "propensity_calibration_error": ("model", "target"),
+    "propensity_challenger_leads": ("target",),
     "segment_silhouette": (),
     "segment_stability_ari": (),
 }

@@ -6,6 +6,7 @@ import click
 
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
+from benchmarks.propensity import propensity
 from benchmarks.shop_segments import segments
 from benchmarks.soak import soak
 from benchmarks.worker import worker
@@ -24,7 +25,7 @@ def main() -> None:
     """Measure Coterie. Without the name of a benchmark: `worker`, with the arguments given."""
 
 
-for _command in (worker, profile_step, personas, segments, soak):
+for _command in (worker, profile_step, personas, segments, propensity, soak):
     main.add_command(_command)
 
 if __name__ == "__main__":

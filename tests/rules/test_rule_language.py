@@ -173,7 +173,10 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
         ({"a": {"were": "TRUE"}}, 'segments.a.were: unknown setting; did you mean "where"?'),
         ({"a": {"hold": "1h"}}, "segments.a: has neither where nor score nor sequence; add one of them"),
         ({"a": {"where": "TRUE", "score": {}}}, "segments.a: has where and score; a segment has one of them"),
-        ({"s7": {"where": "TRUE"}}, "segments.s7: is what a segment that was found may be called; give it another name"),
+        (
+            {"s7": {"where": "TRUE"}},
+            "segments.s7: is what a segment that was found may be called; give it another name",
+        ),
         ({"a": {"sequence": []}}, "segments.a.sequence: [] is no sequence; write a list of steps"),
         ({"a": {"sequence": ["view"], "within": "1d"}}, "segments.a.sequence: has 1 steps; 2 to 8 can be"),
         ({"a": {"sequence": ["view", "purchase"]}}, "segments.a: has a sequence but no within; add the time"),

@@ -93,8 +93,7 @@ def build(source: Source, steps: Steps) -> Dataflow:
     catalogued = op.stateful_batch("catalogue", cards, steps.catalogue)
     # ("catalogue", {field: JSON}): what `coterie:segments` says
 
-    popular_lists = op.filter("popular_lists", learned, lambda item: isinstance(item[1], PopularModel))
-    op.output("redis", op.merge("writes", personal, catalogued, popular_lists), steps.redis)
+    op.output("redis", op.merge("writes", personal, catalogued, learned), steps.redis)
     op.output("dead_letters", op.merge("refused", good.falses, known.falses), steps.dead_letters)
     return flow
 

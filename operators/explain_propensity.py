@@ -50,6 +50,11 @@ def contributions(model: PropensityModel, x: np.ndarray) -> list[tuple[str, floa
     return [(MODEL_FEATURES[j], parts[j]) for j in order]
 
 
+def propensity_of(model: PropensityModel, x: np.ndarray) -> float:
+    """What the model says of one shopper, x float32[DIMENSIONS] in natural units."""
+    return float(_propensities(model, x[None])[0])
+
+
 def smallest_change(
     model: PropensityModel, x: np.ndarray, wanted: float, among: Collection[str] = MODEL_FEATURES
 ) -> Change | None:

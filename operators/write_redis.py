@@ -22,7 +22,7 @@ from redis.retry import Retry
 from state.batches import Receipt, WriteBatch
 from state.flow_control import FlowControl
 from state.metrics import Metrics, read_samples
-from state.models import PopularModel
+from state.models import ModelVersion, PopularModel, PropensityModel, SegmentModel, pack_model
 from state.names import Names
 from state.redis_keys import SCHEMA_VERSION, Keys, pack
 from state.table import HashIndex
@@ -97,7 +97,7 @@ class RedisWriter:
         self._meta_at = 0.0
         self._wrong_keys = 0
 
-    def write(self, batches: list[WriteBatch | PopularModel | dict[str, bytes]]) -> None:
+    def write(self, batches: list[WriteBatch | ModelVersion | dict[str, bytes]]) -> None:
         """Write everything, in order, and answer for the events. Raises RedisStopped or RedisRefused."""
         if not self._opened:
             self._open()
@@ -110,6 +110,8 @@ class RedisWriter:
                     receipts.append(batch.receipt)
             elif isinstance(batch, PopularModel):
                 parts.append((self._of_popular(batch), 1))
+            elif isinstance(batch, SegmentModel | PropensityModel):
+                parts.append((self._of_model(batch), 1))
             else:
                 parts += self._of_catalogue(batch)
         for data, count in _pipelines(parts):
@@ -160,6 +162,9 @@ class RedisWriter:
         gone = [field for field, value in fields.items() if not value]
         parts = [(pack("HSET", self._keys.segments, *told), 1)] if told else []
         return parts + ([(pack("HDEL", self._keys.segments, *gone), 1)] if gone else [])
+
+    def _of_model(self, model: SegmentModel | PropensityModel) -> bytes:
+        return pack("HSET", self._keys.models, *pack_model(model))
 
     def _of_popular(self, model: PopularModel) -> bytes:
         if self._names.shared:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 
 import numpy as np
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +95,26 @@ class PopularModel:
 
 
 ModelVersion = SegmentModel | PropensityModel | PopularModel
+
+
+def pack_model(model: SegmentModel | PropensityModel) -> tuple[str, bytes]:
+    """A model's name and its arrays as JSON: all that it takes to apply it, the cards of segments left out."""
+    name = "segments" if isinstance(model, SegmentModel) else model.target
+    fields = {f.name: getattr(model, f.name) for f in fields_of(model) if f.name not in ("cards", "emerging")}
+    return name, orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def unpack_model(name: str, packed: bytes) -> SegmentModel | PropensityModel:
+    """What `pack_model` packed. Raises ValueError, KeyError or TypeError for anything else."""
+    told = orjson.loads(packed)
+    arrays = {key: np.array(value, np.float32) for key, value in told.items() if key in ("mean", "scale", "weights")}
+    if name != "segments":
+        return PropensityModel(**{**told, **arrays, "auc": _figure(told["auc"])})
+    numbers = {key: np.array(told[key], np.int32) for key in ("numbers", "macros")}
+    figures = {key: _figure(told[key]) for key in ("silhouette", "stability", "davies_bouldin")}
+    centres = np.array(told["centres"], np.float32).reshape(len(numbers["numbers"]), -1)
+    return SegmentModel(**{**told, **arrays, **numbers, **figures, "centres": centres, "cards": [], "micro": None})
+
+
+def _figure(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -24,6 +24,11 @@ class Keys:
     def segments(self) -> str:
         return f"{self.prefix}segments"
 
+    @property
+    def models(self) -> str:
+        """The models in force, as arrays."""
+        return f"{self.prefix}models"
+
     def popular(self, segment: str = "all") -> str:
         """The popular items of a segment, or of the whole shop."""
         return f"{self.prefix}popular:{segment}"

@@ -14,6 +14,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+from flows.commands.explanations import explain_models, explain_rules
 from flows.settings import Settings
 from operators.catalogue import EMERGING
 from state.features import MODEL_FEATURES, PATTERNS, SHARES, catalogue
@@ -45,34 +46,16 @@ def show_user(settings: Settings, user_id: str, as_json: bool) -> None:
         if not record:
             raise NoRecordError(f"no record of shopper {user_id!r} in Redis ({keys.user(user_id)})")
         card = read_card(client, keys, str(record.get("segment", "")))
+        packed = _hash(client, keys.models)
     record["features"] = _features(settings, user_id)
     now = _features(settings, user_id, as_of_snapshot=True)
     if now is not None:
-        record["explained"] = explained(settings, now)
+        record["explained"] = explain_rules(settings, now)
+        record["models"] = explain_models(packed, record["features"], str(record.get("segment", "")))
     if as_json:
         _print_json(record)
     else:
         _print_record(user_id, record, card)
-
-
-def explained(settings: Settings, features: Mapping[str, object]) -> dict[str, dict[str, Any]]:
-    """Why a shopper of these features meets the condition of each rule segment or not, and what would change that: by
-    name {"met", "clauses", "change"}. Whom a rule holds is in the segment without meeting it."""
-    from flows.rules import ruleset
-    from operators.rules.changes import smallest_change
-    from operators.rules.explain import explain
-    from operators.rules.plain import evaluate_reference
-
-    rules = ruleset(settings).rules
-    inside, _ = evaluate_reference(rules, features)
-    return {
-        name: {
-            "met": inside[name],
-            "clauses": explain(rules, name, features),
-            "change": change.sentence if (change := smallest_change(rules, name, features)) else None,
-        }
-        for name in rules.by_name
-    }
 
 
 def show_segments(settings: Settings, as_json: bool) -> None:
@@ -220,6 +203,8 @@ def _print_record(user_id: str, record: Mapping[str, Any], card: Mapping[str, An
         console.print(recommendations)
     if record.get("explained"):
         console.print(_explanations(record))
+    if record.get("models"):
+        console.print(_models(record["models"]))
     features = record.get("features")
     if features:
         table = Table("feature", "value")
@@ -241,9 +226,21 @@ def _explanations(record: Mapping[str, Any]) -> Table:
         if name not in members and not one["change"]:
             continue
         clauses = [c for c in one["clauses"] if c["holds"]] if one["met"] else one["clauses"]
-        why = "; ".join(f"{c['clause']} ({_short(c['value'])})" for c in clauses)
-        state = "yes" if one["met"] else "held" if name in members else "no"
+        values = [f" ({_short(c['value'])})" if c["value"] is not None else "" for c in clauses]
+        why = "; ".join(f"{c['clause']}{value}" for c, value in zip(clauses, values, strict=True))
+        state = "no" if name not in members else "held" if one["met"] is False else "yes"
         table.add_row(_plain(name), state, _plain(why), _plain(one["change"]))
+    return table
+
+
+def _models(told: Mapping[str, Any]) -> Table:
+    """What counts most for the discovered segment and the propensities."""
+    table = Table("learned", "what counts most", "what would change it")
+    for name, one in told.items():
+        parts = one.get("pulls") or one.get("contributions") or []
+        strongest = ", ".join(f"{feature} {part:+.3g}" for feature, part in parts)
+        change = f"next is {one['next']}" if one.get("next") else one.get("change")
+        table.add_row(_plain(name), _plain(strongest), _plain(change))
     return table
 
 

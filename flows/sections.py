@@ -232,6 +232,7 @@ class Learn(Section):
     micro_clusters: int = Field(
         24, ge=2, le=64, description="How many small groups are learned, which the segments are made of."
     )
+    segments_min: int = Field(4, ge=1, le=64, description="Fewest segments, where so many can be told apart at all.")
     segments: int = Field(12, ge=2, le=64, description="Most segments; there are as many as lie well apart.")
     sample_every: int = Field(
         16, ge=1, le=100_000, description="A shopper is a sample for the models once in so many events."

@@ -267,6 +267,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
         clusterer=s.clusterer,
         clusterer_params=dict(s.clusterer_params),
         micro_clusters=s.micro_clusters,
+        segments_min=min(s.segments_min, s.segments),
         segments=s.segments,
         publish_every_samples=s.publish_every,
         samples_per_call_max=s.samples_per_call_max,

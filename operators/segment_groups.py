@@ -16,23 +16,25 @@ COPIES = 128
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`groups_max` at the most, each of `share_min` of the shoppers; others than those of now must be better by `gain`,
-    a part of their quality. A grouping's quality is its silhouette times the number of its groups to the `fineness`."""
+    """`groups_min` (fewer where fewer lie apart) to `groups_max` groups, each of `share_min` of the shoppers; others
+    than those of now must be better by `gain`, a part of their quality. A grouping's quality is its silhouette times
+    the number of its groups to the `fineness`."""
 
+    groups_min: int
     groups_max: int
     share_min: float
     gain: float
     fineness: float
 
 
-SEGMENTS = Grouping(groups_max=12, share_min=0.02, gain=0.05, fineness=1.0 / 3.0)
+SEGMENTS = Grouping(groups_min=4, groups_max=12, share_min=0.02, gain=0.05, fineness=1.0 / 3.0)
 """Micro-clusters into segments (the settings say how many at the most).
 
 The silhouette alone is as high, or higher, where neighbours are thrown together: of six personas it finds two, three
 or six, with hardly a difference, and falls steeply past six. So of two that are about as good the finer is taken.
 """
 
-MACROS = Grouping(groups_max=4, share_min=0.05, gain=0.15, fineness=0.0)
+MACROS = Grouping(groups_min=2, groups_max=4, share_min=0.05, gain=0.15, fineness=0.0)
 """Segments into groups of segments."""
 
 
@@ -52,11 +54,12 @@ def group_centres(
     stay unless others are better by the gain. All in one group where nothing lies apart.
     Source: Ward, "Hierarchical grouping to optimize an objective function" (1963).
     """
-    best, found = 0.0, np.zeros(len(centres), np.int64)
+    best, found = (1, 0.0), np.zeros(len(centres), np.int64)  # groups up to the least number wanted, then quality
     if current is not None:
         groups = _folded(np.unique(current, return_inverse=True)[1], centres, shares, how.share_min)
         if groups.max() < how.groups_max:
-            best, found = max(0.0, _quality(groups, sums, labels, how)) * (1.0 + how.gain), groups
+            quality = max(0.0, _quality(groups, sums, labels, how)) * (1.0 + how.gain)
+            best, found = (min(int(groups.max()) + 1, how.groups_min), quality), groups
     if len(centres) < 2:
         return found
     tried: set[bytes] = set()
@@ -66,8 +69,9 @@ def group_centres(
             continue
         tried.add(groups.tobytes())
         quality = _quality(groups, sums, labels, how)
-        if quality > best:
-            best, found = quality, groups
+        rank = (min(int(groups.max()) + 1, how.groups_min), quality)
+        if quality > 0.0 and rank > best:
+            best, found = rank, groups
     return found
 
 

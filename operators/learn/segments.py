@@ -301,7 +301,12 @@ class SegmentLearner:
         sums = sums_by_label(between, labels, len(micro))
         current = _nearest(micro, old_centres)[0] if len(old_centres) else None
         return group_centres(
-            micro, shares, sums, labels, current, replace(SEGMENTS, groups_max=self._settings.segments)
+            micro,
+            shares,
+            sums,
+            labels,
+            current,
+            replace(SEGMENTS, groups_min=self._settings.segments_min, groups_max=self._settings.segments),
         )
 
     def _seen_before(self, points: np.ndarray, old_centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

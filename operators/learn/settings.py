@@ -10,8 +10,8 @@ from typing import Any
 class LearnSettings:
     """How models learn and how often they publish.
 
-    The clusterer finds `micro_clusters`; those are grouped into segments, as many as lie best apart, `segments` at the
-    most.
+    The clusterer finds `micro_clusters`; those are grouped into segments, as many as lie best apart, from
+    `segments_min` (where so many do) to `segments`.
     `clusterer` is the dotted path of a `river.base.Clusterer`, `clusterer_params` what it is made with (where it knows
     the names, `n_clusters`, `half_life`, `warm_up` and `seed` come from the other settings). What a propensity learned
     weighs half after `half_life_samples`; its intercept goes by gradient descent at `learning_rate`; its figures cover
@@ -25,6 +25,7 @@ class LearnSettings:
     clusterer: str = "operators.decayed_kmeans.DecayedKMeans"
     clusterer_params: dict[str, Any] = field(default_factory=dict)
     micro_clusters: int = 24
+    segments_min: int = 4
     segments: int = 12
     half_life_samples: int = 20_000
     first_segments_samples: int = 128

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from river import metrics
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from operators.segment_groups import MACROS, SEGMENTS, group_centres, group_means
+from operators.segment_groups import MACROS, SEGMENTS, Grouping, group_centres, group_means
 from operators.segment_quality import adjusted_rand, davies_bouldin, distances, silhouette, sums_by_label
 
 
@@ -105,6 +107,22 @@ def test_many_micro_clusters_become_as_many_segments_as_there_are(seed: int) -> 
     means, total = group_means(groups, centres, shares)
     assert total.sum() == pytest.approx(1.0)
     assert np.abs(means[groups] - places[cloud]).max() < 1.5
+
+
+def test_fewest_groups_are_made_where_so_many_lie_apart_at_all() -> None:
+    """Two clouds of three heaps each: two groups lie best apart, but at least three are wanted."""
+    rng = np.random.default_rng(3)
+    centres = np.array([[0, 0], [0, 3], [3, 0], [90, 0], [90, 3], [93, 0]], float)
+    labels = rng.integers(0, 6, 300)
+    points = centres[labels] + rng.normal(0, 0.5, (300, 2))
+    sums = _sums(points, labels, 6)
+    two = Grouping(groups_min=2, groups_max=6, share_min=0.02, gain=0.05, fineness=0.0)
+    assert group_centres(centres, np.full(6, 1 / 6), sums, labels, None, two).max() + 1 == 2
+    more = group_centres(centres, np.full(6, 1 / 6), sums, labels, None, replace(two, groups_min=3))
+    assert more.max() + 1 >= 3
+    one = np.zeros((1, 2))
+    alone = group_centres(one, np.ones(1), np.zeros((5, 1)), np.zeros(5, np.int32), None, replace(two, groups_min=3))
+    assert alone.tolist() == [0]
 
 
 def test_groups_never_exceed_their_number() -> None:

@@ -25,6 +25,7 @@ from operators.convert import FORMATS
 from operators.dead_letters import encode
 from operators.kernels import redis_commands
 from operators.learn import MODELS
+from operators.learn.propensity import CHALLENGER, CHAMPION, LATE_OUTCOME
 from operators.load_kafka import route
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.write_redis import RedisSettings, RedisWriter
@@ -255,7 +256,8 @@ def test_every_metric_stands_on_the_page_with_type_and_labels() -> None:
     [
         ("stream", (*STREAMS, OTHER_STREAM)),
         ("kind", TRANSITION_KINDS),
-        ("model", MODELS),
+        ("model", (*MODELS, CHAMPION, CHALLENGER)),
+        ("target", tuple(LATE_OUTCOME)),
         ("trigger", TRIGGERS),
         ("signal", DRIFT_SIGNALS),
         ("change", LINEAGE),

@@ -6,7 +6,6 @@ Every model is judged by what it said when the decision was taken. Names of scen
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +106,17 @@ def misses(figures: list[Figures]) -> list[str]:
 
 
 @click.command("propensity")
-@click.option("--challenger", default="", help="Hold this River classifier against the champion, too.")
 @click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
 @click.argument("names", nargs=-1, type=click.Choice(list(SCENARIOS)))
-def propensity(challenger: str, out: Path | None, names: tuple[str, ...]) -> None:
+def propensity(out: Path | None, names: tuple[str, ...]) -> None:
     """Measure the propensities on real logs, NAMES or all; fails where an aim is missed."""
     configure_logs(Log(level="warning"))
     console = Console(width=140)
     if not LOGS.is_dir():
         raise click.ClickException(f"no real logs at {LOGS}; put them there")
-    settings = replace(LearnSettings(), challenger=challenger)
     found: list[Figures] = []
     for name in names or SCENARIOS:
-        found += measure(SCENARIOS[name], settings, LOGS)
+        found += measure(SCENARIOS[name], LearnSettings(), LOGS)
     console.print(_table(found))
     if "propensity_cdnow" in (names or SCENARIOS):
         console.print(_published(LOGS))

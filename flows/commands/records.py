@@ -75,7 +75,14 @@ def show_segments(settings: Settings, as_json: bool) -> None:
     for card in cards:
         if not card.get("retired_at"):
             share = f"{_number(card.get('share')):.1%}"
-            row = (card["id"], card.get("name"), card.get("macro"), card.get("size"), share, _traits(card))
+            row = (
+                card["id"],
+                card.get("name"),
+                card.get("macro"),
+                card.get("size"),
+                share,
+                _traits(card) or card.get("rule"),
+            )
             table.add_row(*(_plain(cell) for cell in row))
     _console().print(table)
     if _number(emerging.get("share")) > 0.0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.agreement import agreement
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
@@ -25,7 +26,7 @@ def main() -> None:
     """Measure Coterie. Without the name of a benchmark: `worker`, with the arguments given."""
 
 
-for _command in (worker, profile_step, personas, segments, propensity, soak):
+for _command in (worker, profile_step, personas, segments, propensity, agreement, soak):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import servers
 from kafka import KafkaProducer
 
-from operators import read_kafka
+from operators import kafka_outage
 from operators.load_kafka import create_topics
 from operators.read_kafka import KafkaHub, KafkaReader
 
@@ -74,10 +74,10 @@ def read_to(reader: KafkaReader, end: int) -> list[bytes]:
 
 def test_a_broker_that_hangs_or_goes_is_told_once_and_nothing_is_lost(broker: Broker, caplog) -> None:
     """One line in the log as it goes and one as it is back; records of before and after come once, in order."""
-    caplog.set_level(logging.WARNING, logger=read_kafka.__name__)
+    caplog.set_level(logging.WARNING, logger=kafka_outage.__name__)
 
     def told(text: str) -> int:
-        return sum(text in r.getMessage() for r in caplog.records if r.name == read_kafka.__name__)
+        return sum(text in r.getMessage() for r in caplog.records if r.name == kafka_outage.__name__)
 
     hub = KafkaHub(broker.bootstrap)
     reader, _ = hub.reader("t", 0, None), hub.reader("t", 1, None)

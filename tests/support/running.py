@@ -64,6 +64,12 @@ def rule_changes(url: str) -> set[tuple[str, str, str, int, str]]:
     return {(e["user_id"], e["from"], e["to"], int(e["at"]), e["id"]) for e in _transitions(url, "rule")}
 
 
+def samples_learned(url: str) -> int:
+    """How many samples the newest segment model has learned from."""
+    with redis.Redis.from_url(url) as client:
+        return int(orjson.loads(client.hget("coterie:models", "segments") or b"{}").get("samples", 0))
+
+
 def _transitions(url: str, kind: str) -> list[dict[str, str]]:
     with redis.Redis.from_url(url, decode_responses=True) as client:
         return [entry for _, entry in client.xrange("coterie:transitions") if entry["kind"] == kind]
@@ -80,18 +86,19 @@ def features(state: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be the same however a log was run: exact fields of the records, triggers, changes of rule segments, and
-    every feature."""
+    """What must be the same however a log was run: exact fields of the records, triggers, changes of rule segments,
+    every feature, and from how many samples segments were learned."""
 
     records: dict[str, tuple[str | None, ...]]
     triggers: set[tuple[str, str, int, str]]
     rule_changes: set[tuple[str, str, str, int, str]]
     features: dict[str, dict[str, Any]]
+    samples: int
 
     @classmethod
     def of(cls, url: str, state: Path) -> Outcome:
         """What a Redis and a state directory say."""
-        return cls(exact(records(url)), triggers(url), rule_changes(url), features(state))
+        return cls(exact(records(url)), triggers(url), rule_changes(url), features(state), samples_learned(url))
 
     def is_in(self, url: str, ordered: bool = True) -> bool:
         """Has Redis come to the same? Without `ordered`, whatever happened to rule segments in between."""
@@ -109,7 +116,8 @@ class Outcome:
             for user in self.features.keys() | other.features.keys()
             if (mine := self.features.get(user, {})) != (found := other.features.get(user, {}))
         }
-        told = {
+        told: dict[str, Any] = {
+            "samples": () if self.samples == other.samples else (self.samples, other.samples),
             "records": self.records.items() ^ other.records.items(),
             "triggers": self.triggers ^ other.triggers,
             "rule changes": self.rule_changes ^ other.rule_changes,

@@ -40,8 +40,10 @@ def read_rules_file(settings: Settings, path: Path) -> Ruleset:
 
 
 def rules_digest(settings: Settings) -> str:
-    """What all rules say, in short: other rules, another digest."""
-    said = orjson.dumps([list(settings.segments.items()), settings.events.context_names], default=str)
+    """What all rules say, and what their features are counted by, in short: other rules, another digest."""
+    shop = settings.shop
+    counted = settings.events.context_names, shop.session_gap_minutes, shop.timezone
+    said = orjson.dumps([list(settings.segments.items()), counted], default=str)
     return hashlib.sha256(said).hexdigest()
 
 

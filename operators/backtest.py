@@ -6,8 +6,9 @@ sizes day by day.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from operators.decode import Decoder, Limits
@@ -103,10 +104,17 @@ class Backtest:
     It keeps what a worker's profile step keeps of every shopper, twice, and the ids of the members of each segment.
     """
 
-    def __init__(self, old: Ruleset, new: Ruleset, settings: ProfileSettings, limits: Limits) -> None:
+    def __init__(
+        self,
+        old: Ruleset,
+        new: Ruleset,
+        settings: ProfileSettings,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         metrics, names = Metrics(), Names()
         self.events = 0
-        self._decoder = Decoder(names, metrics, FlowControl(2**62), 1, 1, limits, lambda: 2e10)
+        self._decoder = Decoder(names, metrics, FlowControl(2**62), 1, 1, limits, clock)
         self._parts: frozenset[int] = frozenset()
         self._sides = [
             _Side(

@@ -251,7 +251,7 @@ class ProfileStore:
         stale = rows[(table.rows["rules_version"][rows] != version) & (table.rows["hash"][rows] > 0)]
         if len(stale) == 0:
             return
-        now = max(int(self.shard.rows["watermark_ts"][0]), 1)
+        now = np.maximum(table.rows["event_ts"][stale], max(int(self.shard.rows["watermark_ts"][0]), 1))
         asked = (table.rows["events"][stale] > 0) & (table.rows["refused"][stale] == 0) & (mask > 0)
         gone = table.rows["rules"][stale] & ~np.uint64(mask)
         for bit in range(RULES_MAX if gone.any() else 0):

@@ -333,10 +333,11 @@ class KafkaHub:
             self._move(tp, int(found.offset))
 
     def _move(self, tp: TopicPartition, offset: int) -> None:
-        self._consumer.seek(tp, offset)
         reader = self._readers.get(tp)
         if reader is not None:
             reader._moved(offset)
+        if tp in self._consumer.assignment():  # else it is looked up when it is fetched again
+            self._consumer.seek(tp, offset)
 
 
 class KafkaReader(Reader):

@@ -8,6 +8,8 @@ from dataclasses import fields as fields_of
 import numpy as np
 import orjson
 
+from state.features import PROPENSITY_INPUTS, SEGMENT_FEATURES
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentCard:
@@ -107,12 +109,17 @@ def pack_model(model: SegmentModel | PropensityModel) -> tuple[str, bytes]:
 def unpack_model(name: str, packed: bytes) -> SegmentModel | PropensityModel:
     """What `pack_model` packed. Raises ValueError, KeyError or TypeError for anything else."""
     told = orjson.loads(packed)
+    if not isinstance(told, dict):
+        raise ValueError(f"{name}: no model")
     arrays = {key: np.array(value, np.float32) for key, value in told.items() if key in ("mean", "scale", "weights")}
+    inputs = len(SEGMENT_FEATURES if name == "segments" else PROPENSITY_INPUTS)
+    if any(array.shape != (inputs,) for array in arrays.values()):
+        raise ValueError(f"{name}: a model of other features")
     if name != "segments":
         return PropensityModel(**{**told, **arrays, "auc": _figure(told["auc"])})
     numbers = {key: np.array(told[key], np.int32) for key in ("numbers", "macros")}
     figures = {key: _figure(told[key]) for key in ("silhouette", "stability", "davies_bouldin")}
-    centres = np.array(told["centres"], np.float32).reshape(len(numbers["numbers"]), -1)
+    centres = np.array(told["centres"], np.float32).reshape(len(numbers["numbers"]), inputs)
     return SegmentModel(**{**told, **arrays, **numbers, **figures, "centres": centres, "cards": [], "micro": None})
 
 

@@ -235,7 +235,7 @@ def take_in(
     int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n];
     `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays; `changes` TRANSITION of rule segments (`rules`
     Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
-    purchases, churns, changes.
+    purchases, churns, changes, and `changes` or a longer copy of it.
     """
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
@@ -275,6 +275,11 @@ def take_in(
         profiles.dirty[r] = 1
         if event.head:
             skipping = True
+            acted = flags[p, 0] > 0
+            if len(rules.places) > 0 and row.events > 0 and not row.refused and (acted or 0 < row.crossing < ts):
+                n_changes, changes = catch_up(
+                    profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes
+                )
             if kind == ERASE:
                 release(profiles, sessions, slabs, rules.members, r)
                 flags[p, 0] = 0
@@ -289,11 +294,9 @@ def take_in(
                 status[i] = DUPLICATE
                 continue
             skipping = False
-            if len(rules.places) > 0 and row.events > 0 and (flags[p, 0] > 0 or 0 < row.crossing < ts):
-                acted = flags[p, 0] > 0
-                n_changes = catch_up(profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes)
             if kind == CONSENT:
                 row.refused = 0 if event.value > 0 else 1
+                row.crossing = 0  # of one who has withdrawn consent nothing more is told
             if row.events == 0:
                 row.first_ts = ts
                 if flags[p, 2]:
@@ -426,4 +429,4 @@ def take_in(
                     row.purchase_decision = open_decision(slabs.decisions, row.event_ts + limits[PURCHASE_HORIZON], x)
                 if row.churn_decision == 0:
                     row.churn_decision = open_decision(slabs.decisions, row.event_ts + limits[CHURN_HORIZON], x)
-    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes
+    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes, changes

@@ -18,7 +18,7 @@ from operators.kernels.rules import evaluate
 from operators.kernels.sequences import judge, runs_out_ms, tidy
 from operators.kernels.slabs import give_back, take_row
 from operators.kernels.triggers import NEVER
-from state.batches import RULE
+from state.batches import RULE, TRANSITION
 from state.compiled import kernel
 from state.profile_table import RULE_STATES_MAX
 
@@ -62,6 +62,21 @@ def fill_absent(numbers, absents):
         for k in range(len(absents)):
             if np.isnan(numbers[i, k]):
                 numbers[i, k] = absents[k]
+
+
+@kernel
+def with_room(out, n, more):
+    """TRANSITION rows with room for so many more than the first n: the array itself, or a longer copy."""
+    if n + more <= len(out):
+        return out
+    longer = np.empty(2 * len(out) + more, TRANSITION)
+    for i in range(n):
+        longer[i].position = out[i].position
+        longer[i].kind = out[i].kind
+        longer[i].before = out[i].before
+        longer[i].after = out[i].after
+        longer[i].at = out[i].at
+    return longer
 
 
 @kernel
@@ -129,12 +144,13 @@ def settle(slabs, row, rules, true, position, at, out, n):
         place = rules.places[k]
         bit = np.uint64(1) << np.uint64(place)
         is_member = row.rules & bit != 0
+        held = _find_state(states, row, place)
+        if held >= 0 and (true[k] or not is_member or rules.hold_ms[k] == 0):
+            _forget_state(states, row, held)  # true again; or a hold of a rule that said something else
+            held = -1
         if not true[k] and not is_member:
             continue
-        held = _find_state(states, row, place) if rules.hold_ms[k] > 0 else -1
         if true[k]:
-            if held >= 0:
-                _forget_state(states, row, held)
             if not is_member:
                 row.rules |= bit
                 rules.members[place] += 1
@@ -163,8 +179,9 @@ def _soonest(slabs, row, rules, crossing_ms, now):
         held = states.rows[row.rule_states - 1]
         for j in range(np.int64(held.count)):
             for k in range(len(rules.places)):
-                if rules.places[k] == held.rule[j]:
-                    at = min(at, held.since[j] + rules.hold_ms[k])
+                ends = held.since[j] + rules.hold_ms[k]
+                if rules.places[k] == held.rule[j] and ends > now:
+                    at = min(at, ends)
     return max(at, now + 1) if at < NEVER else np.int64(0)
 
 
@@ -193,24 +210,27 @@ def _next_ms(profiles, sessions, slabs, rules, r, at, gap_ms):
 
 @kernel
 def pass_time(profiles, sessions, slabs, rules, r, until_ms, gap_ms, position, out, n):
-    """See what time alone changes for the shopper of row r up to `until_ms`, as far as `out` has room for it: how many
-    transitions there are now."""
+    """See what time alone changes for the shopper of row r up to `until_ms`: how many transitions there are now, and
+    `out`, or a longer copy of it."""
     row = profiles.rows[r]
-    while 0 < row.crossing <= until_ms and n + len(rules.places) <= len(out):
+    while 0 < row.crossing <= until_ms:
+        out = with_room(out, n, len(rules.places))
         _ask(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
         n = settle(slabs, row, rules, rules.true[0], position, row.crossing, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
         row.rules_version = rules.version
         profiles.dirty[r] = 1
-    return n
+    return n, out
 
 
 @kernel
 def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, position, out, n):
     """Before an event at `until_ms` is taken in: what followed for the shopper of row r from the one before, where that
-    was in this batch (`acted`), and from the time in between. How many transitions there are now."""
+    was in this batch (`acted`), and from the time in between. How many transitions there are now, and `out`, or a
+    longer copy of it."""
     row = profiles.rows[r]
-    if acted and n + len(rules.places) <= len(out):
+    if acted:
+        out = with_room(out, n, len(rules.places))
         _ask(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
         n = settle(slabs, row, rules, rules.true[0], position, row.event_ts, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.profile_parts import close_decision, release
-from operators.kernels.rule_states import pass_time
+from operators.kernels.rule_states import pass_time, with_room
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
 from state.compiled import kernel
@@ -24,8 +24,8 @@ def sweep(
     nothing follows for them, however far the watermark is.
 
     Rows not yet in `who` are appended to it, with their `flags` (they are re-scored as of now). There must be room for
-    m more places, for a decision of each model and for TRIGGERS_A_ROW transitions a row in `out`. Returns (places,
-    purchases, churns, transitions).
+    m more places and for a decision of each model. Returns (places, purchases, churns, transitions, `out` or a longer
+    copy of it).
     """
     held = np.zeros(CART_ACTS, np.int64)
     cart = np.zeros(1, CART)[0]
@@ -59,19 +59,20 @@ def sweep(
             row.churn_decision = 0
             profiles.dirty[r] = 1
         before = n
+        out = with_room(out, n, TRIGGERS_A_ROW)
         n = fire(slabs, row, s, cart, p, passed, limits, held, out, n)
         if n > before:
             profiles.dirty[r] = 1
             sessions.dirty[r] = 1
-        # Room is left for the triggers of those to come; who has to wait for it is looked at again.
-        room = len(out) - TRIGGERS_A_ROW * (len(looked_at) - 1 - i)
-        n = pass_time(profiles, sessions, slabs, rules, r, passed, limits[GAP], p, out[:room], n)
+        # An event may still come at the watermark itself; what time changes then is asked after it.
+        until = min(watermark - 1, passed)
+        n, out = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out, n)
         if passed == row.event_ts + limits[TTL]:
             release(profiles, sessions, slabs, rules.members, r)
             flags[p, 0] = 0
             flags[p, 1] = 0
             flags[p, 2] = 1
-    return places, n_purchases, n_churns, n
+    return places, n_purchases, n_churns, n, out
 
 
 @kernel

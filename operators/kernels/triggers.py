@@ -233,5 +233,5 @@ def due_ms(slabs, row, s, cart, limits, held):
     if row.churn_decision > 0:
         at = min(at, slabs.decisions.rows[row.churn_decision - 1].due + 1)
     if row.crossing > 0:
-        at = min(at, row.crossing)
+        at = min(at, row.crossing + 1)  # events may come at that very time, and count first
     return min(at, row.event_ts + limits[TTL])

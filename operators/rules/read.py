@@ -28,6 +28,7 @@ from operators.rules.tree import (
     numerics,
 )
 from operators.rules.vocabulary import SCORE, Vocabulary
+from state.profile_table import RULE_STATES_MAX
 
 RULES_MAX = 64
 """The most segments of a shop."""
@@ -37,6 +38,9 @@ SCORE_PARTS_MAX = 32
 
 WEIGHT_MAX = 1e6
 """The greatest weight of a condition of a score, above or below 0."""
+
+HOLDS_MAX = RULE_STATES_MAX
+"""The most segments with a hold."""
 
 SIZE_MAX = 8_192
 """The most clauses, numbers and values in all rules together; a step or two of the kernel each."""
@@ -116,6 +120,11 @@ def read_rules(table: object, custom_names: Iterable[str] = (), context_names: I
     custom_names = tuple(custom_names)
     vocabulary = Vocabulary(custom_names, context_names, scores)
     rules = {name: _read(name, rule, vocabulary, custom_names) for name, rule in table.items()}
+    holding = sum(rule.hold_ms > 0 for rule in rules.values())
+    if holding > HOLDS_MAX:
+        raise RuleError(
+            "segments", f"there are {holding} segments with hold; at most {HOLDS_MAX} can be, leave some out"
+        )
     sequences = sum(rule.sequence is not None for rule in rules.values())
     if sequences > SEQUENCES_MAX:
         raise RuleError("segments", f"there are {sequences} sequences; at most {SEQUENCES_MAX} can be, leave some out")

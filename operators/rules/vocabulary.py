@@ -51,6 +51,9 @@ class Vocabulary:
             return "attribute"
         if name == "session_sequence":
             raise RuleError(place, '"session_sequence" is a list of items; use a feature that is a number or text')
+        if name == "price_level":
+            told = "hangs on what all shoppers look at; use mean_price_viewed"
+            raise RuleError(place, f'"price_level" {told}')
         if name in self.features:
             return "text" if name.startswith("favourite_") else "number"
         if self._share.fullmatch(name):

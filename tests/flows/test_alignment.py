@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flows.alignment import UNKNOWN_SECONDS_MAX, Alignment
 from flows.engine import Source
-from operators.kernels.event_times import NO_TIME, steady_times
+from operators.kernels.event_times import AROUND, NO_TIME, steady_times
 from operators.reader import Reader
 from state.batches import RawBatch
 from state.flow_control import FlowControl
@@ -131,17 +131,18 @@ def test_without_alignment_one_part_runs_away() -> None:
     assert [len(b) for b in parts["a"].next_batch()] == [100]
 
 
-def test_an_outlier_neither_holds_its_part_up_nor_lets_it_run_away() -> None:
-    """A record of another year among others; one dated past the clock; records without a time that can be read."""
+def test_outliers_neither_hold_their_part_up_nor_let_it_run_away() -> None:
+    """A record of next year among others, and some of the last side by side."""
     a = [START + k * MINUTE for k in range(100)]
     a[50] += 300 * 86_400_000
-    a[70] -= 300 * 86_400_000
+    for late in (70, 71, 72, 73):
+        a[late] -= 300 * 86_400_000
     readers = {"a": Listed(a, 16), "b": Listed([START + k * MINUTE for k in range(100)], 16)}
     parts = parts_of(readers, Clock(), alignment_of(Clock()))
     came = np.array(read_all(readers, parts, random.Random(1).choice))
     usual = came[(came >= START) & (came < START + 100 * MINUTE)]
     assert len(came) == 200
-    assert (np.maximum.accumulate(usual) - usual).max() <= AHEAD + 2 * MINUTE
+    assert (np.maximum.accumulate(usual) - usual).max() <= AHEAD + 5 * MINUTE
 
 
 def test_a_part_of_which_nothing_is_known_holds_the_others_for_a_while_only() -> None:
@@ -193,9 +194,8 @@ def plain_times(records: list[bytes], newest_ms: int) -> list[int]:
         ts = orjson.loads(record).get("ts")
         times.append(ts if isinstance(ts, int) and 0 <= ts <= newest_ms else None)
     known = [t for t in times if t is not None]
-    padded = [-(2**62)] * 2 + known + [2**62] * 2
-    medians = [statistics.median(padded[k : k + 5]) for k in range(len(known))]
-    steady = iter(min(medians[k:]) for k in range(len(known)))
+    padded = [-(2**62)] * AROUND + known + [2**62] * AROUND
+    steady = iter([statistics.median(padded[k : k + 2 * AROUND + 1]) for k in range(len(known))])
     out, newest = [], int(NO_TIME)
     for t in times:
         newest = newest if t is None else max(newest, next(steady))
@@ -204,7 +204,7 @@ def plain_times(records: list[bytes], newest_ms: int) -> list[int]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(st.none(), st.integers(-5, 40), st.text(max_size=3)), max_size=30))
+@given(st.lists(st.one_of(st.none(), st.integers(-5, 40), st.text(max_size=3)), max_size=90))
 def test_times_are_those_of_the_plain_reference(times: list[Any]) -> None:
     """Unreadable ones, outliers at the ends and in the middle."""
     records = [orjson.dumps({"type": "view"} if ts is None else {"ts": ts}) for ts in times]
@@ -218,6 +218,7 @@ def test_times_are_found_as_records_write_them() -> None:
         b'{"type":"view", "ts" : 1700000000001, "x":"\\"ts\\": 5"}',
         b'{"note":"ts","ts":"2023-11-14T22:13:20.002Z"}',
         b'{"tsx":1,"ts":1700000000003.5}',
+        b'{"context":{"ts":5,"x":["ts"]},"a\\"ts":"\\\\","ts":1700000000004}',
     ]
     buffer, starts, ends, _ = batch_of(records).arrays()
-    assert steady_times(buffer, starts, ends, 2**53).tolist() == [START + 1, START + 2, START + 3]
+    assert steady_times(buffer, starts, ends, 2**53).tolist() == [START + 1, START + 2, START + 3, START + 4]

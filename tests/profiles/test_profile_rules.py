@@ -136,7 +136,7 @@ def test_segments_are_entered_and_left_as_if_asked_all_the_time(records: list[by
     shop = Shop(data.draw(st.sampled_from([1, 3])), lateness_ms=0, rules=PLACED)
     for cut in cuts(data.draw, len(records)):
         shop.feed(*records[cut])
-    shop.pulse(until)
+    shop.pulse(until + 1)  # what time changes is told once no event can come at that very time
     assert told(shop) == asked_all_the_time(records, until)
     inside: dict[str, set[str]] = {user: set() for user in shop.rows()}
     for user, before, after, _ in sorted(told(shop), key=lambda change: (change[3], change[2])):
@@ -166,3 +166,53 @@ def test_other_rules_are_asked_of_all_at_the_next_start(tmp_path: Path) -> None:
     assert int(again.row("ann")["rules"]) == 1 << 20
     changes = np.concatenate([batch.changes for batch in again.batches])
     assert [(c["before"], c["after"]) for c in changes if c["kind"] == RULE] == [(3, -1), (-1, 20)]
+
+
+def one_rule(version: int = 1, **rule: Any) -> PlacedRules:
+    return PlacedRules(Ruleset.of({"r": rule}), (0,), version)
+
+
+def test_more_may_change_in_a_batch_than_it_has_events() -> None:
+    """Many shoppers who come and go several times within one batch: each change is told, as in small batches."""
+    records = [
+        line("view", BEGIN_MS + visit * 5 * HOUR + n * 100, f"u{n}", item_id="i", event_id=f"{n}.{visit}")
+        for visit in range(4)
+        for n in range(60)
+    ]
+    whole, cut = (Shop(rules=one_rule(where="session_events >= 1")) for _ in range(2))
+    whole.feed(*records)
+    cut.feed_in(records, 7)
+    changes = [
+        sorted((int(c["at"]), int(c["after"])) for b in shop.batches for c in b.changes if c["kind"] == RULE)
+        for shop in (whole, cut)
+    ]
+    assert changes[0] == changes[1] and len(changes[0]) == 60 * 7
+
+
+def test_a_hold_that_is_given_up_lets_go_at_the_next_start(tmp_path: Path) -> None:
+    """Whoever was held by it leaves; nothing is asked for again and again."""
+    shop = Shop(rules=one_rule(where="views_1h >= 1", hold="7d"))
+    shop.feed(line("view", BEGIN_MS, item_id="i"))
+    shop.pulse(BEGIN_MS + 2 * HOUR)
+    assert int(shop.row("ann")["rules"]) == 1 and int(shop.row("ann")["rule_states"]) > 0
+    again = shop.resumed(tmp_path, rules=one_rule(2, where="views_1h >= 1"))
+    again.pulse(BEGIN_MS + 2 * HOUR + 10)
+    ann = again.row("ann")
+    assert (int(ann["rules"]), int(ann["rule_states"]), int(ann["crossing"])) == (0, 0, 0)
+
+
+def test_nothing_changes_for_who_has_withdrawn_consent() -> None:
+    """Neither while it is withdrawn nor, in one batch with it, when it is granted again."""
+    records = [
+        line("view", BEGIN_MS, item_id="i"),
+        line("consent", BEGIN_MS + 10 * MINUTE, granted=False),
+        line("consent", BEGIN_MS + 2 * HOUR, granted=True),
+        line("view", BEGIN_MS + 3 * HOUR, "bob", item_id="i"),
+    ]
+    for size in (1, 4):
+        shop = Shop(rules=one_rule(where="session_events >= 1"))
+        shop.feed_in(records, size)
+        found = [
+            (int(c["at"]) - BEGIN_MS, int(c["after"])) for b in shop.batches for c in b.changes if c["kind"] == RULE
+        ]
+        assert sorted(found) == [(0, 0), (2 * HOUR, -1), (3 * HOUR, 0)]

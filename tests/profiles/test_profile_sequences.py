@@ -106,7 +106,7 @@ def test_members_are_those_with_a_run_of_the_steps(records: list[bytes], data: s
     for cut in cuts(data.draw, len(records)):
         shop.feed(*records[cut])
     for later in (0, HOUR, 2 * HOUR + 1, 6 * HOUR, 6 * HOUR + 1, DAY, 2 * DAY):
-        shop.pulse(until + later)
+        shop.pulse(until + later + 1)
         bits = int(shop.row("ann")["rules"])
         inside = {name for place, name in NAMES.items() if bits >> place & 1} - {"viewers"}
         expected = members(events, until + later)

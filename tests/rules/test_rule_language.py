@@ -237,7 +237,7 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
         ),
         ({"a": {"where": "x" * 2001}}, f"segments.a.where: is 2,001 characters long, at most {CHARACTERS_MAX:,}"),
         (
-            {f"s{n}": {"where": "TRUE"} for n in range(RULES_MAX + 1)},
+            {f"r{n}": {"where": "TRUE"} for n in range(RULES_MAX + 1)},
             f"segments: there are 65 segments; at most {RULES_MAX} can be, leave some out",
         ),
         (
@@ -245,7 +245,7 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
             f"segments.a.score: has 33 conditions; at most {SCORE_PARTS_MAX} can be, leave some out",
         ),
         (
-            {f"s{n}": {"where": " OR ".join(["views_7d > 1"] * 124)} for n in range(64)},
+            {f"r{n}": {"where": " OR ".join(["views_7d > 1"] * 124)} for n in range(64)},
             f"clauses, numbers and values together, at most {SIZE_MAX:,}; shorten some, or leave them out",
         ),
     ],

@@ -52,7 +52,7 @@ def told(batch: ProfileBatch) -> dict[str, object]:
     """All that a profile batch says, but its number."""
     arrays = {
         name: [flat(row) for row in getattr(batch, name)]
-        for name in ("rows", "acts", "pairs", "touches", "fetches", "triggers")
+        for name in ("rows", "acts", "pairs", "touches", "fetches", "changes")
     }
     samples = [(s.model, s.x.tolist(), s.y.tolist(), s.ts.tolist()) for s in batch.samples]
     receipt = (batch.receipt.read_at.tolist(), batch.receipt.ts.tolist(), batch.receipt.done)

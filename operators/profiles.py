@@ -19,7 +19,7 @@ from operators.cold_tier import BACK, NEVER
 from operators.kernels import profile as kernels
 from operators.kernels.features import describe
 from operators.kernels.ranking import RECENT_FETCHED
-from operators.kernels.sweep import look_again, sweep
+from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
 from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules
 from operators.profile_settings import DAY_MS, SWEPT_ROWS_MIN, ProfileSettings
@@ -55,6 +55,10 @@ LOOKED_AT_MAX = 4096
 
 BROUGHT_BACK_MAX = LOOKED_AT_MAX // 2
 """Shoppers that are brought back from the cold tier for it in one go."""
+
+CHANGES_AN_EVENT = 8
+"""Room for so many changes of each rule an event, for time alone may change some between two; memory is not touched
+before it is used. Past it changes in between are left out, counted, and the segments in the end are right."""
 
 Out = list[ProfileBatch | DeadLetters]
 _NOTHING = Receipt(np.empty(0, np.float64), np.empty(0, np.int64), {})
@@ -170,35 +174,33 @@ class Profiles:
             facts=n,
         )
         found = np.zeros(4, np.int64)
-        changes = np.empty(n * self._rules.count, TRANSITION)
-        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns, n_changes, changes = (
-            kernels.take_in(
-                batch.rows,
-                rows,
-                store.slab("profiles"),
-                store.slab("sessions"),
-                slabs,
-                store.shard.rows,
-                self._zone,
-                self._limits,
-                (store.values.slot_hashes, store.values.slot_rows),
-                (store.facts.slot_hashes, store.facts.slot_rows),
-                self._told_tags,
-                found,
-                self._rules.of(store),
-                begun_anew,
-                store.place_of,
-                w.who,
-                w.flags,
-                w.status,
-                w.acts,
-                w.pairs,
-                w.touches,
-                w.samples,
-                tuple(a[w.n_purchases :] for a in w.purchases),
-                tuple(a[w.n_churns :] for a in w.churns),
-                changes,
-            )
+        changes = np.empty((CHANGES_AN_EVENT * n + 1024) * self._rules.count, TRANSITION)
+        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns, n_changes = kernels.take_in(
+            batch.rows,
+            rows,
+            store.slab("profiles"),
+            store.slab("sessions"),
+            slabs,
+            store.shard.rows,
+            self._zone,
+            self._limits,
+            (store.values.slot_hashes, store.values.slot_rows),
+            (store.facts.slot_hashes, store.facts.slot_rows),
+            self._told_tags,
+            found,
+            self._rules.of(store),
+            begun_anew,
+            store.place_of,
+            w.who,
+            w.flags,
+            w.status,
+            w.acts,
+            w.pairs,
+            w.touches,
+            w.samples,
+            tuple(a[w.n_purchases :] for a in w.purchases),
+            tuple(a[w.n_churns :] for a in w.churns),
+            changes,
         )
         w.n_purchases += n_purchases
         w.n_churns += n_churns
@@ -289,8 +291,8 @@ class Profiles:
         store = self.store
         w.room_for_closing(len(looked_at))
         store.due[looked_at] = NEVER  # whoever is passed over is not to be looked at again
-        found = np.empty(len(looked_at), TRANSITION)
-        places, n_purchases, n_churns, n_found, found = sweep(
+        found = np.empty(len(looked_at) * (TRIGGERS_A_ROW + self._rules.count), TRANSITION)
+        places, n_purchases, n_churns, n_found = sweep(
             store.slab("profiles"),
             store.slab("sessions"),
             store.slabs(rule_states=len(looked_at)),
@@ -373,11 +375,12 @@ class Profiles:
         """Take note of values and facts that the kernel took in, and of what it had no room for."""
         self.store.values.size += int(found[0])
         self.store.facts.size += int(found[2])
-        given_up = self.store.slab("pending").head
-        for component, count in (("values", found[1]), ("catalogue", found[3]), ("triggers", given_up[3])):
+        given_up, left_out = self.store.slab("pending").head, self.store.slab("rule_states").head
+        counts = (("values", found[1]), ("catalogue", found[3]), ("triggers", given_up[3]), ("rules", left_out[3]))
+        for component, count in counts:
             if count:
                 self._metrics.evictions.labels(component).inc(int(count))
-        given_up[3] = 0
+        given_up[3] = left_out[3] = 0
 
     def _receipt(self, batch: EventBatch, status: np.ndarray) -> Receipt:
         """Count what became of the events, and note when those taken in were read."""

@@ -312,7 +312,8 @@ def feature_columns(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, numb
     shares = np.zeros(len(plan.share_slots), np.int64)
     keys, weights = np.empty(VALUES_KEPT, np.int64), np.empty(VALUES_KEPT, np.int64)
     terms, partials = np.empty(VALUES_KEPT + 1), np.empty(VALUES_KEPT + 1)
-    cart = np.zeros(1, CART)[0]
+    cart_room = np.zeros(1, CART)
+    cart = cart_room[0]
     held = np.zeros(CART_ACTS, np.int64)
     played = np.zeros(4, np.int64)
     bits = np.zeros(1, np.uint64)
@@ -378,3 +379,4 @@ def feature_columns(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, numb
                 texts[i, f] = np.uint64(0)
                 if type_ == _TEXT:
                     texts[i, f] = value if value != np.uint64(0) else EMPTY_TEXT
+    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before

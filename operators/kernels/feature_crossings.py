@@ -136,7 +136,8 @@ def next_crossing_ms(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, thr
     """
     tiles = np.zeros((len(plan.window_tags), WINDOWS, _TILES_MAX), np.int64)
     days = np.zeros(_TILES_MAX, np.int64)
-    cart = np.zeros(1, CART)[0]
+    cart_room = np.zeros(1, CART)
+    cart = cart_room[0]
     held = np.zeros(CART_ACTS, np.int64)
     wants_tiles = wants_cart = False
     for f in range(len(plan.kinds)):
@@ -171,3 +172,4 @@ def next_crossing_ms(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, thr
                 if since != 0:
                     at = _growing_until(thresholds, f, since, MINUTE_MS, now, at)
         out[i] = at
+    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before

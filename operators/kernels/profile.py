@@ -235,7 +235,7 @@ def take_in(
     int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n];
     `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays; `changes` TRANSITION of rule segments (`rules`
     Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
-    purchases, churns, changes, and `changes` or a longer copy of it.
+    purchases, churns, changes.
     """
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
@@ -243,7 +243,8 @@ def take_in(
     x = np.empty(DIMENSIONS, np.float32)
     steps_told = np.zeros(4, np.uint64)
     held = np.zeros(CART_ACTS, np.int64)
-    cart = np.zeros(1, CART)[0]
+    cart_room = np.zeros(1, CART)
+    cart = cart_room[0]
     n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = n_changes = np.int64(0)
     state = shard[0]
     skipping = False  # the further lines of an order share the fate of its first
@@ -277,9 +278,7 @@ def take_in(
             skipping = True
             acted = flags[p, 0] > 0
             if len(rules.places) > 0 and row.events > 0 and not row.refused and (acted or 0 < row.crossing < ts):
-                n_changes, changes = catch_up(
-                    profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes
-                )
+                n_changes = catch_up(profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes)
             if kind == ERASE:
                 release(profiles, sessions, slabs, rules.members, r)
                 flags[p, 0] = 0
@@ -429,4 +428,5 @@ def take_in(
                     row.purchase_decision = open_decision(slabs.decisions, row.event_ts + limits[PURCHASE_HORIZON], x)
                 if row.churn_decision == 0:
                     row.churn_decision = open_decision(slabs.decisions, row.event_ts + limits[CHURN_HORIZON], x)
-    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes, changes
+    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before
+    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes

@@ -18,7 +18,7 @@ from operators.kernels.rules import evaluate
 from operators.kernels.sequences import judge, runs_out_ms, tidy
 from operators.kernels.slabs import give_back, take_row
 from operators.kernels.triggers import NEVER
-from state.batches import RULE, TRANSITION
+from state.batches import RULE
 from state.compiled import kernel
 from state.profile_table import RULE_STATES_MAX
 
@@ -62,21 +62,6 @@ def fill_absent(numbers, absents):
         for k in range(len(absents)):
             if np.isnan(numbers[i, k]):
                 numbers[i, k] = absents[k]
-
-
-@kernel
-def with_room(out, n, more):
-    """TRANSITION rows with room for so many more than the first n: the array itself, or a longer copy."""
-    if n + more <= len(out):
-        return out
-    longer = np.empty(2 * len(out) + more, TRANSITION)
-    for i in range(n):
-        longer[i].position = out[i].position
-        longer[i].kind = out[i].kind
-        longer[i].before = out[i].before
-        longer[i].after = out[i].after
-        longer[i].at = out[i].at
-    return longer
 
 
 @kernel
@@ -210,31 +195,32 @@ def _next_ms(profiles, sessions, slabs, rules, r, at, gap_ms):
 
 @kernel
 def pass_time(profiles, sessions, slabs, rules, r, until_ms, gap_ms, position, out, n):
-    """See what time alone changes for the shopper of row r up to `until_ms`: how many transitions there are now, and
-    `out`, or a longer copy of it."""
+    """See what time alone changes for the shopper of row r up to `until_ms`, as far as `out` has room for it: how many
+    transitions there are now. Where it had not, the row's `crossing` is still to come."""
     row = profiles.rows[r]
-    while 0 < row.crossing <= until_ms:
-        out = with_room(out, n, len(rules.places))
+    while 0 < row.crossing <= until_ms and n + len(rules.places) <= len(out):
         _ask(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
         n = settle(slabs, row, rules, rules.true[0], position, row.crossing, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.crossing, gap_ms)
         row.rules_version = rules.version
         profiles.dirty[r] = 1
-    return n, out
+    return n
 
 
 @kernel
 def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, position, out, n):
     """Before an event at `until_ms` is taken in: what followed for the shopper of row r from the one before, where that
-    was in this batch (`acted`), and from the time in between. How many transitions there are now, and `out`, or a
-    longer copy of it."""
+    was in this batch (`acted`), and from the time in between. How many transitions there are now. Where `out` has no
+    room for all, those in between are left out, and that is counted in the head of the slab."""
     row = profiles.rows[r]
-    if acted:
-        out = with_room(out, n, len(rules.places))
+    if acted and n + len(rules.places) <= len(out):
         _ask(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
         n = settle(slabs, row, rules, rules.true[0], position, row.event_ts, out, n)
         row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
-    return pass_time(profiles, sessions, slabs, rules, r, until_ms - 1, gap_ms, position, out, n)
+    n = pass_time(profiles, sessions, slabs, rules, r, until_ms - 1, gap_ms, position, out, n)
+    if n + len(rules.places) > len(out):
+        slabs.rule_states.head[3] += 1
+    return n
 
 
 @kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.profile_parts import close_decision, release
-from operators.kernels.rule_states import pass_time, with_room
+from operators.kernels.rule_states import pass_time
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
 from state.compiled import kernel
@@ -24,11 +24,12 @@ def sweep(
     nothing follows for them, however far the watermark is.
 
     Rows not yet in `who` are appended to it, with their `flags` (they are re-scored as of now). There must be room for
-    m more places and for a decision of each model. Returns (places, purchases, churns, transitions, `out` or a longer
-    copy of it).
+    m more places, for a decision of each model, and in `out` for TRIGGERS_A_ROW transitions and one of each rule a row.
+    Returns (places, purchases, churns, transitions).
     """
     held = np.zeros(CART_ACTS, np.int64)
-    cart = np.zeros(1, CART)[0]
+    cart_room = np.zeros(1, CART)
+    cart = cart_room[0]
     n_purchases = n_churns = n = np.int64(0)
     for i in range(len(looked_at)):
         r = looked_at[i]
@@ -59,20 +60,24 @@ def sweep(
             row.churn_decision = 0
             profiles.dirty[r] = 1
         before = n
-        out = with_room(out, n, TRIGGERS_A_ROW)
         n = fire(slabs, row, s, cart, p, passed, limits, held, out, n)
         if n > before:
             profiles.dirty[r] = 1
             sessions.dirty[r] = 1
         # An event may still come at the watermark itself; what time changes then is asked after it.
         until = min(watermark - 1, passed)
-        n, out = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out, n)
+        # Room is left for those to come; who has to wait for it is looked at again.
+        room = len(out) - (TRIGGERS_A_ROW + len(rules.places)) * (len(looked_at) - 1 - i)
+        n = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out[:room], n)
+        if 0 < row.crossing <= until:
+            continue
         if passed == row.event_ts + limits[TTL]:
             release(profiles, sessions, slabs, rules.members, r)
             flags[p, 0] = 0
             flags[p, 1] = 0
             flags[p, 2] = 1
-    return places, n_purchases, n_churns, n, out
+    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before
+    return places, n_purchases, n_churns, n
 
 
 @kernel
@@ -80,7 +85,8 @@ def look_again(profiles, sessions, slabs, who, places, now, limits, due, change)
     """When the shoppers in `who` are to be looked at next: `due` int64[rows], the watermark at which something may
     follow from absence; `change` int64[rows], when a figure as of now changes by the passing of time alone."""
     held = np.zeros(CART_ACTS, np.int64)
-    cart = np.zeros(1, CART)[0]
+    cart_room = np.zeros(1, CART)
+    cart = cart_room[0]
     for p in range(places):
         r = who[p]
         row = profiles.rows[r]
@@ -95,3 +101,4 @@ def look_again(profiles, sessions, slabs, who, places, now, limits, due, change)
         if s.open > 0 and s.end[0] + limits[GAP] >= seen:
             at = min(at, s.end[0] + limits[GAP] + 1)
         change[r] = at if row.refused == 0 else np.int64(2**62)
+    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before

@@ -286,7 +286,7 @@ def test_rules_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
             '[segments.loyal]\nwere = "views_7d > 1"',
             (
                 'segments.loyal.were: unknown setting; did you mean "where"?'
-                " (a segment has where or score, at_least, hold)"
+                " (a segment has where, or score and at_least, or sequence and within; and hold)"
             ),
         ),
         ("segments = 3", "segments: 3 is not a table of rules; write [segments.NAME] and a line with where"),

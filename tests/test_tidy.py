@@ -36,6 +36,7 @@ BYTES_MAX = 1_000_000
 _UNFINISHED = re.compile(
     r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error")) + r")\b"
 )
+_LOOSE_RECORDS = re.compile(r"^    (?:    )*\w+ = np\.(?:zeros|empty)\(1, [A-Z_]+\)\[0\]", re.MULTILINE)
 _REGISTRIES = re.compile(
     "|".join(
         (
@@ -106,6 +107,15 @@ def test_no_module_is_longer_than_one_sitting() -> None:
 def test_nothing_is_left_unfinished() -> None:
     """What is not done is not there; plans stand elsewhere."""
     _report(_matches(_UNFINISHED, "do it now, or leave it out"))
+
+
+def test_no_kernel_takes_a_record_out_of_an_array_that_nothing_holds() -> None:
+    """Compiled code frees such an array at once, and the record with it."""
+    _report(
+        _matches(
+            _LOOSE_RECORDS, "give the array a name, and use it once more at the end of the kernel", "operators/kernels"
+        )
+    )
 
 
 def test_no_package_registry_is_named() -> None:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from operators.feature_plan import EVERY_CHANGE, FeaturePlan
-from operators.kernels.feature_columns import feature_columns
-from operators.kernels.feature_crossings import next_crossing_ms
 from operators.kernels.rule_states import Rules, fill_absent, settle_all
-from operators.kernels.rules import evaluate
 from operators.profile_settings import ProfileSettings
 from operators.profile_store import ProfileStore
 from operators.rules.ruleset import Ruleset
@@ -44,11 +41,8 @@ class ProfileRules:
     def __init__(self, placed: PlacedRules, settings: ProfileSettings) -> None:
         rules = placed.ruleset
         self.count = len(rules.names)
-        self.mask = placed.mask
-        self.version = placed.version
-        self._gap_ms = settings.session_gap_ms
         self._ruleset = rules
-        plan = FeaturePlan(rules.numbers, rules.texts, settings)
+        self._plan = plan = FeaturePlan(rules.numbers, rules.texts, settings)
         compared = {name: (EVERY_CHANGE,) if of is None else of for name, of in rules.thresholds.items()}
         self.view = Rules(
             plan=plan.arrays,
@@ -86,15 +80,11 @@ class ProfileRules:
             return np.empty(0, TRANSITION)
         profiles, sessions, slabs = store.slab("profiles"), store.slab("sessions"), store.slabs(rule_states=n)
         as_of = store.profiles.rows["event_ts"][who]
-        numbers, texts = np.empty((n, self.view.numbers.shape[1])), np.empty((n, self.view.texts.shape[1]), np.uint64)
-        feature_columns(profiles, sessions, slabs, who, n, as_of, self._gap_ms, self.view.plan, numbers, texts)
+        numbers, texts = self._plan.columns(profiles, sessions, slabs, who, as_of)
         fill_absent(numbers, self.view.absents)
-        true, points = np.zeros((n, self.count), np.uint8), np.empty((n, self.view.points.shape[1]))
-        evaluate(self.view.code, self.view.constants, self.view.hashes, numbers, texts, true, points)
-        crossing = np.empty(n, np.int64)
-        next_crossing_ms(
-            profiles, sessions, slabs, who, n, as_of, self._gap_ms, self.view.plan, self.view.thresholds, crossing
-        )  # fmt: skip
+        true, points = np.zeros((n, self.count), np.uint8), np.empty((n, len(self._ruleset.scores)))
+        self._ruleset.evaluate(numbers, texts, true, points)
+        crossing = self._plan.crossings(profiles, sessions, slabs, who, as_of, self.view.thresholds)
         changes = np.empty(n * self.count, TRANSITION)
         n_changes = settle_all(profiles, slabs, self.of(store), who, as_of, true, crossing, changes, 0)
         store.settle()

@@ -204,10 +204,11 @@ class RawBatch:
         """Buffer, starts, ends and offsets, each contiguous and read-only: whatever a source hands in, a kernel that
         is given them is compiled once."""
         wanted = ((self.buffer, np.uint8), (self.starts, np.int64), (self.ends, np.int64), (self.offsets, np.int64))
-        views = tuple(np.ascontiguousarray(array, dtype).view() for array, dtype in wanted)
+        views = [np.ascontiguousarray(array, dtype).view() for array, dtype in wanted]
         for view in views:
             view.flags.writeable = False
-        return views  # type: ignore[return-value]
+        buffer, starts, ends, offsets = views
+        return buffer, starts, ends, offsets
 
     def record(self, index: int) -> bytes:
         """The bytes of one record."""

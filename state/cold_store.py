@@ -19,6 +19,7 @@ import numpy as np
 from state.cold_index import NEVER, ColdIndex
 from state.cold_records import ENTRY, FILE, GONE, HEAD, MAGIC, SIZE_BITS, WORDS_MAX, frame, scan, unframe
 from state.journal import CorruptJournal, Marker
+from state.sync import sync_directory
 
 _BUFFER_WORDS = 1 << 17
 """What is appended waits in memory up to so many words (1 MiB), or for the next save."""
@@ -128,7 +129,7 @@ class ColdStore:
         elif self.sync:
             os.fsync(self._fd)
             if self._marker.generation != self._generation:
-                self._sync_directory()
+                sync_directory(self.directory)
         self._marker = Marker(self._generation, 8 * self._written)
         return self._marker
 
@@ -234,7 +235,7 @@ class ColdStore:
             os.close(fd)
             raise
         if self.sync:
-            self._sync_directory()
+            sync_directory(self.directory)
         self.close()
         self._fd = fd
         self._generation += 1
@@ -294,13 +295,6 @@ class ColdStore:
         run[first[1:]] = 1
         run = np.cumsum(run)
         return source, begins + (to - begins[first])[run]
-
-    def _sync_directory(self) -> None:
-        directory = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
     def _path(self, generation: int) -> Path:
         return self.directory / f"{self.name}.{generation:06d}"

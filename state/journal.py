@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from state.compiled import kernel
+from state.sync import sync_directory
 from state.table import Table
 
 _MAGIC = b"CJ01"
@@ -139,11 +140,7 @@ class Journal:
         if new:
             draft.rename(path)
         if new and self.sync:
-            directory = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self.directory)
 
     def _path(self, generation: int) -> Path:
         return self.directory / f"{self.name}.{generation:06d}"

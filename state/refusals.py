@@ -71,7 +71,8 @@ def explained(message: str) -> Refusal:
         path = ".".join(part for part in (missing["path"], missing["field"]) if part)
         return Refusal("missing_field", path, f"found no field {missing['field']}; expected one")
     wrong = _WRONG.fullmatch(message)
-    path = ((wrong or _OTHER.fullmatch(message))["path"] or "").replace("[...]", "")  # type: ignore[index]
+    place = wrong or _OTHER.fullmatch(message)
+    path = ((place and place["path"]) or "").replace("[...]", "")
     if path == "type":
         found = (
             "something that is not a string"

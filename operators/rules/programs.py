@@ -30,7 +30,7 @@ from operators.rules.tree import (
 )
 from state.hashing import hash_text
 
-_ACCEPTED = {
+ACCEPTED = {
     "<": k.LESS,
     "<=": k.LESS | k.EQUAL,
     "=": k.EQUAL,
@@ -121,11 +121,11 @@ class _Maker:
 
     def _compare(self, sign: str, left: Numeric, right: Numeric) -> None:
         if isinstance(left, Number) and left.name in self._numbers and isinstance(right, Constant):
-            self.step(k.COMPARE_COLUMN, self._numbers[left.name], self.constant(right.value), _ACCEPTED[sign])
+            self.step(k.COMPARE_COLUMN, self._numbers[left.name], self.constant(right.value), ACCEPTED[sign])
             return
         self.number(left)
         self.number(right)
-        self.step(k.COMPARE, 0, 0, _ACCEPTED[sign])
+        self.step(k.COMPARE, 0, 0, ACCEPTED[sign])
 
     def number(self, node: Numeric) -> None:
         """Steps that leave one number on its stack."""

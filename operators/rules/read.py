@@ -28,10 +28,7 @@ from operators.rules.tree import (
     numerics,
 )
 from operators.rules.vocabulary import SCORE, Vocabulary
-from state.profile_table import RULE_STATES_MAX
-
-RULES_MAX = 64
-"""The most segments of a shop."""
+from state.profile_table import RULE_STATES_MAX, RULES_MAX
 
 SCORE_PARTS_MAX = 32
 """The most conditions of a score."""

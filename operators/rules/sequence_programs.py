@@ -6,19 +6,12 @@ import numpy as np
 
 from operators.kernels import sequences as k
 from operators.kernels.sequences import Sequences
+from operators.rules.programs import ACCEPTED
 from operators.rules.read import Rules
 from operators.rules.sequences import NUMBERS, TEXTS, Test
 from state.hashing import hash_text
 
 _FIELDS = {name: place for place, name in enumerate((*TEXTS, *NUMBERS))}
-_ACCEPTED = {
-    "<": k.LESS,
-    "<=": k.LESS | k.EQUAL,
-    "=": k.EQUAL,
-    ">=": k.GREATER | k.EQUAL,
-    ">": k.GREATER,
-    "<>": k.LESS | k.GREATER,
-}
 
 
 def compile_sequences(rules: Rules) -> Sequences:
@@ -49,4 +42,4 @@ def compile_sequences(rules: Rules) -> Sequences:
 def _accepted(test: Test) -> int:
     if test.texts:
         return k.IN if test.is_in else k.NOT_IN
-    return _ACCEPTED[test.operator]
+    return ACCEPTED[test.operator]

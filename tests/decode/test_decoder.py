@@ -62,12 +62,14 @@ class Bench:
         for part in self.out:
             if isinstance(part, DeadLetters):
                 self.letters += part.letters
-            elif isinstance(part[1], EventBatch):
-                self.events.append(part)  # type: ignore[arg-type]
-            elif isinstance(part[1], Pulse):
-                self.pulses.append(part)  # type: ignore[arg-type]
+                continue
+            key, batch = part
+            if isinstance(batch, EventBatch):
+                self.events.append((key, batch))
+            elif isinstance(batch, Pulse):
+                self.pulses.append((key, batch))
             else:
-                self.items.append(part)  # type: ignore[arg-type]
+                self.items.append((key, batch))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"coterie_{name}", labels) or 0.0

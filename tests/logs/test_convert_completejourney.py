@@ -110,9 +110,9 @@ def test_the_money_of_every_household_is_the_file_s_to_the_cent(
     converted: tuple[Any, list[dict[str, Any]], Path], transactions: Path
 ) -> None:
     """Summed in exact decimals on both sides; the file's one value of 4e-16 is a line without quantity."""
-    wanted: Counter[str] = Counter()
+    wanted: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in rows_of(transactions):
-        wanted[row["household_id"]] += Decimal(row["sales_value"]).quantize(Decimal("0.01"))  # type: ignore[assignment]
+        wanted[row["household_id"]] += Decimal(row["sales_value"]).quantize(Decimal("0.01"))
     found: Counter[str] = Counter()
     for event in converted[1]:
         for line in event.get("lines", ()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def pack(shop: Shop) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, int]
 
 @settings(max_examples=60, deadline=None)
 @given(logs(most=60), st.randoms(use_true_random=False))
-def test_thawing_undoes_freezing(log: list[bytes], chosen_by: object) -> None:
+def test_thawing_undoes_freezing(log: list[bytes], chosen_by: random.Random) -> None:
     """Into other rows, in any order: all that is kept is the same. In between rows are zero and slabs are free."""
     shop = Shop(sample_every=1)
     shop.feed(*log)
@@ -43,7 +45,7 @@ def test_thawing_undoes_freezing(log: list[bytes], chosen_by: object) -> None:
     assert all(used(store.slab(name)) == 0 for name in OWN_SLABS)
     assert all(store.profiles.dirty[rows]) and all(store.sessions.dirty[rows])
     order = list(range(len(rows)))
-    chosen_by.shuffle(order)  # type: ignore[attr-defined]
+    chosen_by.shuffle(order)
     into = rows[order]
     for k, r in enumerate(into.tolist()):
         store.profiles.rows["id_chunk"][r] = ids[int(rows[k])]

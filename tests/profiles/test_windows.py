@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,11 +75,11 @@ def test_windows_are_exact_to_a_tile(acts: list[Act], after: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(acts_over_time(), st.randoms(use_true_random=False))
-def test_what_is_kept_does_not_depend_on_the_order_of_acts(acts: list[Act], chosen_by: object) -> None:
+def test_what_is_kept_does_not_depend_on_the_order_of_acts(acts: list[Act], chosen_by: random.Random) -> None:
     """Any order gives the same cells, and no more of them than tiles with acts."""
     cells, chain = taken_in(acts)
     other = list(acts)
-    chosen_by.shuffle(other)  # type: ignore[attr-defined]
+    chosen_by.shuffle(other)
     other_cells, other_chain = taken_in(other)
     assert cells_of(other_cells.rows, other_chain) == cells_of(cells.rows, chain)
     assert used(other_cells) == used(cells)

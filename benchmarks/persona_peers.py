@@ -15,10 +15,10 @@ from operators.kernels import assign as kernels
 from operators.learn import Learner, LearnSettings
 from operators.learn.transform import signed_logs
 from operators.score import ScoreSettings
-from state.batches import Samples
 from state.features import MODEL_FEATURES
 from state.metrics import Metrics
 from state.models import SegmentModel
+from state.samples import in_order
 
 _COLUMNS = [MODEL_FEATURES.index(name) for name in FEATURES]
 _NO_OUTCOMES = np.zeros(0, np.uint8)
@@ -63,7 +63,7 @@ class Ours:
         x = np.ascontiguousarray(x[first :: self._sample_every])
         if len(x):
             ts = self._seen + np.arange(len(x), dtype=np.int64)
-            self.models += self._learner.process([Samples("segments", x, _NO_OUTCOMES, ts)])
+            self.models += self._learner.process([in_order("segments", x, _NO_OUTCOMES, ts)])
 
     @property
     def segments(self) -> int:

@@ -20,7 +20,7 @@ import orjson
 from operators.convert import convert
 from operators.decode import Decoder, Limits
 from operators.kernels.logistic import logistic
-from operators.learn import Learner, LearnSettings
+from operators.learn import SAMPLED, Learner, LearnSettings
 from operators.learn.transform import propensity_inputs
 from operators.profile_settings import DAY_MS, ProfileSettings
 from operators.profiles import Profiles
@@ -30,6 +30,7 @@ from state.flow_control import FlowControl
 from state.metrics import Metrics
 from state.models import PropensityModel
 from state.names import Names
+from state.samples import lessons_of
 
 RECORDS_MAX = 256
 CLOCK_SECONDS = 4e9  # after every event of the logs
@@ -109,12 +110,16 @@ def replay(scenario: Scenario, folder: Path, settings: LearnSettings) -> list[De
         first_ts = first_ts or int(batch.rows["ts"].min())
         now = max(now, int(batch.rows["ts"].max()))
         for out in step.process([batch]):
-            for samples in out.samples if isinstance(out, ProfileBatch) else ():
+            if not isinstance(out, ProfileBatch):
+                continue
+            for samples in out.samples:
                 if samples.model in followed:
-                    one = followed[samples.model]
                     known = np.full(len(samples.ts), now, np.int64)
-                    one.parts.append((samples.x, samples.y, samples.ts, known))
-                    one.versions += [(now, model) for model in learners[samples.model].process([samples])]
+                    followed[samples.model].parts.append((samples.x, samples.y, samples.ts, known))
+            for lessons in lessons_of(SAMPLED, [out], 1):
+                if lessons.model in followed:
+                    learned = learners[lessons.model].process([lessons])
+                    followed[lessons.model].versions += [(now, model) for model in learned]
     return [_decided(aim, followed[aim.target], first_ts, now) for aim in scenario.aims]
 
 

@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 
 from flows.engine import Broadcast, Source, logged
 from flows.steps import Steps
+from operators.learn import SAMPLED
 from state.batches import (
     AnswerBatch,
     DeadLetters,
@@ -24,6 +25,7 @@ from state.batches import (
     user_key,
 )
 from state.models import PopularModel, SegmentModel
+from state.samples import lessons_of
 
 Keyed = tuple[str, Any]
 
@@ -55,7 +57,7 @@ def build(source: Source, steps: Steps) -> Dataflow:
     # (item key, AnswerBatch); beside them (item key, ShardPopularity)
 
     def samples(items: list[Keyed]) -> list[Keyed]:
-        return [(s.model, s) for _, batch in items for s in batch.samples]
+        return [(lessons.model, lessons) for lessons in lessons_of(SAMPLED, _values(items), steps.user_shards)]
 
     def popularity(items: list[Keyed]) -> list[Keyed]:
         return [("popular", popular) for _, popular in items if isinstance(popular, ShardPopularity)]

@@ -238,7 +238,7 @@ class Learn(Section):
         16, ge=1, le=100_000, description="A shopper is a sample for the models once in so many events."
     )
     samples_per_call_max: int = Field(
-        1024, ge=1, le=65_536, description="Samples learned from one batch; more are left out and counted."
+        16_384, ge=1, le=65_536, description="Samples learned from one batch; more are left out and counted."
     )
     publish_every: int = Field(256, ge=1, le=1_000_000, description="A new model version after so many samples.")
     purchase_horizon_hours: float = Field(

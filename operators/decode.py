@@ -285,7 +285,7 @@ class Decoder:
                 of = sorted_rows[ends[shard] : ends[shard + 1]]
                 where = (origin, batch.source, batch.partition, shard, part.hash, part.newest_ts)
                 out.append((key, EventBatch(of, buffer, *where)))
-                part.word_at[shard] = now
+                part.heard(shard, now)
 
     def _send_items(self, touches: np.ndarray, out: list[Decoded]) -> None:
         shards = touches["item"] % np.uint64(self._item_shards)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
-from state.batches import ACT, PAIR, TOUCH, TRANSITION, Samples
+from state.batches import ACT, PAIR, TOUCH, TRANSITION
 from state.features import DIMENSIONS
+from state.samples import Samples
 
 
 class Workspace:
@@ -69,12 +70,8 @@ def _longer(arrays: SampleArrays, n: int) -> SampleArrays:
 
 
 def samples_of(model: str, arrays: SampleArrays, n: int) -> list[Samples]:
-    """A model's samples in the order in which their outcomes were known: those waited for in vain are found in a row,
-    and would else be learnt in a row."""
+    """A model's samples, as they were found; for the segments without outcomes."""
     if n == 0:
         return []
     x, y, ts, known_ts = (a[:n] for a in arrays)
-    if model == "segments":
-        return [Samples(model, x, y[:0], ts)]
-    order = np.argsort(known_ts, kind="stable")
-    return [Samples(model, x[order], y[order], ts[order])]
+    return [Samples(model, x, y if model != "segments" else y[:0], ts, known_ts)]

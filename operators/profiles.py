@@ -99,7 +99,7 @@ class Profiles:
         self._told_tags = np.array(
             [*map(told_tag, np.array(names, np.uint64)), *[0] * (TOLD_MAX - len(names))], np.int64
         )
-        self._sequence = 0
+        self._sequence = self._told_ts = 0
         self._told_of_no_room = False
         self._outcomes = {
             stream: [metrics.events.labels(stream, outcome) for outcome in ("accepted", "duplicate", "rejected")]
@@ -117,7 +117,7 @@ class Profiles:
         parts = self.tables["parts"]
         known = {int(row["part"]): int(row["newest_ts"]) for row in parts.rows[: parts.size]}
         self._told_parts = dict(known)
-        now = int(self.store.shard.rows["watermark_ts"][0])
+        self._told_ts = now = int(self.store.shard.rows["watermark_ts"][0])
         self._watermark.restore(known, now)
         self.store.renew_rules(np.arange(self.store.profiles.size))
         self.store.look_at_all(now, self._limits)
@@ -141,15 +141,15 @@ class Profiles:
         return [value for value in out if not isinstance(value, ProfileBatch) or _says_something(value)]
 
     def finish(self) -> Out:
-        """At the end of input every shopper in memory is looked at once more, so that no record lags behind the models
-        known by then; not when the worker is asked to stop, for it has little time."""
+        """At the end of input every shopper in memory is looked at once more, so that no record lags behind;
+        not when the worker is asked to stop, for it has little time."""
         if self._stopping():
             return []
         out: Out = [*self._look_around(0)]
         for begin in range(0, self.store.profiles.size, LOOKED_AT_MAX):
             w = Workspace(0, LOOKED_AT_MAX)
             rows = np.arange(begin, min(begin + LOOKED_AT_MAX, self.store.profiles.size), dtype=np.int32)
-            out.append(self._describe(w, 0, rows, _NOTHING))
+            out.append(replace(self._describe(w, 0, rows, _NOTHING), last=True))
         return [batch for batch in out if isinstance(batch, ProfileBatch) and _says_something(batch)]
 
     def _take_in(self, batch: EventBatch) -> Out:
@@ -210,8 +210,7 @@ class Profiles:
         w.flags[store.place_of[back], 1] = BACK
         self._count_found(found)
         self._hear(batch)
-        receipt = self._receipt(batch, w.status)
-        out: Out = [*self._look_around(len(w.who) - n, w, places, receipt)]
+        out: Out = [*self._look_around(len(w.who) - n, w, places, self._receipt(batch, w.status))]
         refused = np.flatnonzero((w.status[:n] == kernels.REFUSED) & (batch.rows["head"] == 1))
         if len(refused):
             out.append(DeadLetters([_refusal(batch, int(i)) for i in refused]))
@@ -259,6 +258,8 @@ class Profiles:
         while len(due) >= LOOKED_AT_MAX or len(back) >= BROUGHT_BACK_MAX:  # there may be more
             due, back = self._due(watermark)
             out.append(self._describe(Workspace(0, len(due)), 0, due, _NOTHING, back))
+        if watermark > self._told_ts:  # not before the last batch: the others may lack samples known before it
+            out[-1].told_ts = self._told_ts = watermark
         out[-1].left = store.leave()
         if len(out[-1].left):
             self._metrics.evictions.labels("profiles").inc(len(out[-1].left))
@@ -433,7 +434,7 @@ def _pieces(batch: EventBatch) -> list[EventBatch]:
 
 
 def _says_something(batch: ProfileBatch) -> bool:
-    return bool(len(batch) or len(batch.left) or batch.receipt.done or batch.touches.size)
+    return bool(len(batch) or len(batch.left) or batch.receipt.done or batch.touches.size or batch.told_ts)
 
 
 def _refusal(batch: EventBatch, i: int) -> DeadLetter:

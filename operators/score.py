@@ -52,9 +52,10 @@ class Score:
 
     In: profile batches and model versions, taken as they stand. Out: one ScoredBatch per profile batch, a transition
     wherever a shopper's segment number changed (or came to be), and the shard's SegmentCounts when a segment model
-    arrived, every `counts_every_calls` calls and at the end of input. Keeps a row per shopper, at the place of the
-    shopper's profile row (bounded as the profiles are), and the newest version of each model. Until a model is there,
-    segment and group are -1 and propensities nan.
+    arrived, every `counts_every_calls` calls and at the end of input. What is looked at when the input has ended waits
+    for the last models, so that records do not depend on how far learning happened to be behind. Keeps a row per
+    shopper, at the place of the shopper's profile row (bounded as the profiles are), and the newest version of each
+    model. Until a model is there, segment and group are -1 and propensities nan.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Score:
         self._settings = settings or ScoreSettings()
         self._metrics = metrics
         self._models = _Models()
+        self._last: list[ProfileBatch] = []
         self._place_of = np.full(1, NO_SEGMENT, np.int32)  # segment number -> place of its centre
         self._counts = np.zeros(1, np.int64)
 
@@ -81,17 +83,23 @@ class Score:
                 tell = True
             elif isinstance(value, PropensityModel):
                 self._models.propensities[value.target] = value
+            elif isinstance(value, ProfileBatch) and value.last:
+                self._last.append(value)
             elif isinstance(value, ProfileBatch):
                 out.append(self._score(value))
         self._models.calls += 1
         if tell or self._models.calls >= self._settings.counts_every_calls:
-            out += self.finish()
+            out.append(self._count())
         return out
 
     def finish(self) -> list[ScoredBatch | SegmentCounts]:
-        """The shard's counts as they stand."""
+        """What waited for the last models, and the shard's counts."""
+        last, self._last = self._last, []
+        return [*map(self._score, last), self._count()]
+
+    def _count(self) -> SegmentCounts:
         self._models.calls = 0
-        return [SegmentCounts(self.shard, self._counts.copy(), self._models.members)]
+        return SegmentCounts(self.shard, self._counts.copy(), self._models.members)
 
     def restored(self) -> None:
         """Count anew after the tables were loaded."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from state.features import DIMENSIONS
+from state.samples import Samples
 
 MONEY_UNIT = 10_000
 """Ten-thousandths: an amount of 2.55 is the integer 25500."""
@@ -297,20 +298,6 @@ class DeadLetters:
 
 
 @dataclass(slots=True)
-class Samples:
-    """What a model learns from, on its way to the learn step.
-
-    `model` is "segments", "purchase" or "churn"; `x` float32[n, DIMENSIONS] in natural units; `y` uint8[n], the
-    outcomes (empty for "segments"); `ts` int64[n] the times of the decisions.
-    """
-
-    model: str
-    x: np.ndarray
-    y: np.ndarray
-    ts: np.ndarray
-
-
-@dataclass(slots=True)
 class ShardPopularity:
     """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`."""
 
@@ -341,8 +328,9 @@ class ProfileBatch:
     `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
     triggers and rule segments entered or left; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier
     and whose rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how
-    many item shards will answer; `watermark_ts` the shard's watermark; `members` int64[rules] how many shoppers of the
-    shard are in each rule segment, by place.
+    many item shards will answer; `watermark_ts` the shard's watermark; all `samples` known before `told_ts` are told
+    with this batch (0: nothing new); `last`: the input has ended, so the last models are to score it; `members`
+    int64[rules] how many shoppers of the shard are in each rule segment, by place.
     """
 
     shard: int
@@ -357,6 +345,8 @@ class ProfileBatch:
     receipt: Receipt
     item_shards: int
     watermark_ts: int = 0
+    told_ts: int = 0
+    last: bool = False
     members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     changes: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
     left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))

@@ -222,7 +222,6 @@ SHARD_ROW = np.dtype(
         ("watermark_ts", "i8"),
         ("newest_ts", "i8"),  # newest event time taken in
         ("events", "i8"),
-        ("samples_wait", "i8"),  # events until the next sample for the segments
         ("sweep_at", "i8"),  # the row the next sweep begins with
         ("members", "i8", (RULES_MAX,)),  # shoppers in each rule segment, those in the cold tier among them
         ("heads", "i8", (len(SLABS), 4)),  # of each slab: rows begun, first free row plus one, free rows, left out

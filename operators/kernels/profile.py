@@ -52,6 +52,7 @@ from state.batches import (
 )
 from state.compiled import kernel
 from state.features import DIMENSIONS
+from state.hashing import finish
 from state.profile_table import (
     CART,
     CART_ACTS,
@@ -419,9 +420,7 @@ def take_in(
             like(slabs.cells, slabs.values, slabs.prices, row, c, b, price, weight)
 
         if i + 1 == len(events) or events[i + 1].head:
-            state.samples_wait -= 1
-            if state.samples_wait <= 0:
-                state.samples_wait = limits[SAMPLE_EVERY]
+            if finish(row.hash ^ np.uint64(row.event_ts)) % np.uint64(limits[SAMPLE_EVERY]) == 0:
                 model_features(row, s, slabs.cells, row.event_ts, limits[GAP], x)
                 n_samples = keep_sample(samples, n_samples, x, 0, row.event_ts, row.event_ts)
                 if row.purchase_decision == 0:

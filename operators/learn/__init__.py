@@ -7,6 +7,6 @@ popular. A snapshot is a pickled dict of their plain state, and names no class o
 from __future__ import annotations
 
 from operators.learn.settings import LearnSettings
-from operators.learn.step import MODELS, Learner
+from operators.learn.step import MODELS, SAMPLED, Learner
 
-__all__ = ["MODELS", "LearnSettings", "Learner"]
+__all__ = ["MODELS", "SAMPLED", "LearnSettings", "Learner"]

@@ -34,11 +34,13 @@ class Judged:
         self._y = np.zeros(window, np.uint8)
         self._seen = 0
 
-    def note(self, probability: float, happened: bool) -> None:
-        """A prediction made before its outcome was learned."""
-        place = self._seen % len(self._p)
-        self._p[place], self._y[place] = probability, happened
-        self._seen += 1
+    def note(self, probabilities: np.ndarray, happened: np.ndarray) -> None:
+        """Predictions float64[n], made before their outcomes uint8[n] were learned."""
+        window = len(self._p)
+        newest = np.arange(max(0, len(probabilities) - window), len(probabilities))
+        places = (self._seen + newest) % window
+        self._p[places], self._y[places] = probabilities[newest], happened[newest]
+        self._seen += len(probabilities)
 
     def figures(self) -> Judgement:
         """The figures as they stand; sorts the window, so not for every sample."""

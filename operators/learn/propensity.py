@@ -7,15 +7,13 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-from river import linear_model, preprocessing
 
-from operators.fading_newton import FadingNewton
-from operators.kernels.logistic import STANDARD_MAX
 from operators.learn.challenger import configuration, is_linear, make_challenger
+from operators.learn.champion import Champion
 from operators.learn.judged import Duel, Judged, Judgement
 from operators.learn.settings import LearnSettings
 from operators.learn.transform import propensity_inputs
-from operators.learn.waiting import WaitingSamples
+from operators.learn.waiting import Lesson, WaitingSamples
 from state.features import PROPENSITY_INPUTS
 from state.metrics import Metrics
 from state.models import PropensityModel
@@ -25,20 +23,15 @@ LATE_OUTCOME = {"purchase": 0, "churn": 1}
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
-ALWAYS = "always"
-"""An input that is always 1: with it the champion's level is learned together with its weights."""
-
 Inputs = dict[Hashable, float]
 
 
 class PropensityLearner:
     """How likely an outcome is: predict, then learn, in the order of the decisions.
 
-    The champion is River's StandardScaler and LogisticRegression on PROPENSITY_INPUTS; standardised inputs count up to
-    STANDARD_MAX, as they do where the model is applied. Weights and level are learned by fading Newton steps; the
-    intercept beside them follows by plain gradient descent, for the level moves faster than what sets shoppers apart.
-
-    A challenger, if one is named, sees the same standardised inputs. Of both the newest predictions are judged, and a
+    The champion is logistic regression by fading Newton steps on standardised PROPENSITY_INPUTS (`Champion`): what
+    River's StandardScaler and LogisticRegression would learn, as a kernel. A challenger, if one is named, is any River
+    classifier, and sees the same standardised inputs. Of both the newest predictions are judged, and a
     duel tells which leads. Published is whoever leads, if it is linear, else the champion: shards score whole batches
     and can apply nothing but weights, so of a tree that leads only a metric tells.
 
@@ -50,10 +43,7 @@ class PropensityLearner:
         self._target = target
         self._settings = settings
         self._metrics = metrics
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(
-            FadingNewton(half_life=settings.half_life_samples), intercept_lr=settings.learning_rate
-        )
+        self._champion = Champion(len(PROPENSITY_INPUTS), settings.half_life_samples, settings.learning_rate)
         self._challenger = make_challenger(settings)
         self._configuration = configuration(settings)
         self._waiting = WaitingSamples(LATE_OUTCOME[target], settings.waiting_samples_max)
@@ -69,16 +59,19 @@ class PropensityLearner:
         became due."""
         if len(y) != len(x):
             raise ValueError(f"{len(x)} {self._target} samples came with {len(y)} outcomes")
-        out: list[PropensityModel] = []
         left_out = self._waiting.left_out
+        lessons: list[Lesson] = []
         for inputs, outcome, at in zip(propensity_inputs(x), y.tolist(), ts.tolist(), strict=True):
-            for row, happened in self._waiting.take(inputs, outcome, at):
-                self._learn_one(row, bool(happened))
-                if self._samples >= self._due:
-                    self._due = self._samples + self._settings.publish_every_samples
-                    out += self._publish()
+            lessons += self._waiting.take(inputs, outcome, at)
         if self._waiting.left_out > left_out:
             self._metrics.ignored.labels("samples").inc(self._waiting.left_out - left_out)
+        out: list[PropensityModel] = []
+        while lessons:
+            now, lessons = lessons[: self._due - self._samples], lessons[self._due - self._samples :]
+            self._learn(np.array([inputs for inputs, _ in now]), np.array([y for _, y in now], np.uint8))
+            if self._samples >= self._due:
+                self._due = self._samples + self._settings.publish_every_samples
+                out += self._publish()
         return out
 
     def finish(self) -> list[PropensityModel]:
@@ -89,8 +82,7 @@ class PropensityLearner:
     def state(self) -> dict[str, Any]:
         """What a snapshot keeps: River's models by the names of their own classes, all else as plain values."""
         return {
-            "scaler": self._scaler,
-            "regression": self._regression,
+            "champion": self._champion.state(),
             "challenger": self._challenger,
             "configuration": self._configuration,
             "waiting": self._waiting.state(),
@@ -104,7 +96,7 @@ class PropensityLearner:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave; a challenger other than the saved one begins anew."""
-        self._scaler, self._regression = state["scaler"], state["regression"]
+        self._champion.restore(state["champion"])
         self._waiting.restore(state["waiting"])
         self._judged[CHAMPION].restore(state["judged"][CHAMPION])
         if state["configuration"] == self._configuration:
@@ -113,32 +105,24 @@ class PropensityLearner:
             self._duel.restore(state["duel"])
         self._samples, self._published_samples = state["samples"], state["published_samples"]
         self._due, self.version = state["due"], state["version"]
-        self._regression.intercept_lr.learning_rate = self._settings.learning_rate
-        self._regression.optimizer.half_life = self._settings.half_life_samples
         if self.version:
             self._show()
 
-    def _learn_one(self, inputs: np.ndarray, happened: bool) -> None:
-        features: Inputs = dict(zip(PROPENSITY_INPUTS, inputs.tolist(), strict=True))
-        z = self._standardised(features)
-        seen = {**z, ALWAYS: 1.0}
-        expected = self._regression.predict_proba_one(seen)[True]
-        self._judged[CHAMPION].note(expected, happened)
-        if self._challenger is not None:
+    def _learn(self, inputs: np.ndarray, outcomes: np.ndarray) -> None:
+        """Predict, then learn: inputs float32[n, e], outcomes uint8[n]."""
+        self._samples += len(inputs)
+        if self._challenger is None:
+            self._judged[CHAMPION].note(self._champion.learn(inputs, outcomes), outcomes)
+            return
+        for k in range(len(inputs)):
+            row, outcome, happened = inputs[k : k + 1], outcomes[k : k + 1], bool(outcomes[k])
+            z: Inputs = dict(zip(PROPENSITY_INPUTS, self._champion.standardised(row[0]).tolist(), strict=True))
             said = _probability(self._challenger, z)
-            self._judged[CHALLENGER].note(said, happened)
-            self._duel.note(expected, said, happened)
-        self._scaler.learn_one(features)
-        self._regression.learn_one(seen, happened)
-        if self._challenger is not None:
+            expected = self._champion.learn(row, outcome)
+            self._judged[CHAMPION].note(expected, outcome)
+            self._judged[CHALLENGER].note(np.array([said]), outcome)
+            self._duel.note(float(expected[0]), said, happened)
             self._challenger.learn_one(z, happened)
-        self._samples += 1
-
-    def _standardised(self, features: Inputs) -> Inputs:
-        return {
-            name: z if -STANDARD_MAX <= z <= STANDARD_MAX else math.copysign(STANDARD_MAX, z)
-            for name, z in self._scaler.transform_one(features).items()
-        }
 
     @property
     def _published(self) -> str:
@@ -147,23 +131,14 @@ class PropensityLearner:
     def _publish(self) -> list[PropensityModel]:
         self.version += 1
         self._published_samples = self._samples
-        model: Any = self._challenger if self._published == CHALLENGER else self._regression
-        figures = self._show()[self._published]
-        deviations = [self._scaler.vars[f] ** 0.5 for f in PROPENSITY_INPUTS]
-        weights = model.weights
-        return [
-            PropensityModel(
-                target=self._target,
-                version=self.version,
-                mean=np.array([self._scaler.means[f] for f in PROPENSITY_INPUTS], np.float32),
-                # An input that never varied is 0 to River's scaler: its weight is 0, its scale is free.
-                scale=np.array([s if s > 0.0 else 1.0 for s in deviations], np.float32),
-                weights=np.array([weights.get(f, 0.0) for f in PROPENSITY_INPUTS], np.float32),
-                bias=float(model.intercept + weights.get(ALWAYS, 0.0)),
-                samples=self._samples,
-                auc=figures.auc,
-            )
-        ]
+        auc = self._show()[self._published].auc
+        mean, scale = self._champion.standard
+        weights, bias = self._champion.weights, self._champion.bias
+        if self._published == CHALLENGER:
+            linear: Any = self._challenger
+            weights = np.array([linear.weights.get(name, 0.0) for name in PROPENSITY_INPUTS], np.float32)
+            bias = float(linear.intercept)
+        return [PropensityModel(self._target, self.version, mean, scale, weights, bias, self._samples, auc)]
 
     def _show(self) -> dict[str, Judgement]:
         """Put the figures of both models on the metrics page, and give them back."""

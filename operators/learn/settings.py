@@ -31,7 +31,7 @@ class LearnSettings:
     first_segments_samples: int = 128
     first_propensity_samples: int = 64
     publish_every_samples: int = 256
-    samples_per_call_max: int = 1_024
+    samples_per_call_max: int = 16_384
     learning_rate: float = 0.01
     auc_window_samples: int = 5_000
     waiting_samples_max: int = 16_384

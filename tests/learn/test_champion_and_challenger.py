@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import optim
 
-from operators.fading_newton import FADED_EVERY_STEPS, FadingNewton
 from operators.kernels.assign import signed_log1p_reference
 from operators.kernels.logistic import cross_reference, logistic_reference
 from operators.learn import Learner, LearnSettings
 from operators.learn.challenger import make_challenger
 from operators.learn.judged import DUEL_SAMPLES, Duel, Judged
 from operators.learn.measures import calibration_error, log_loss, roc_auc
-from state.batches import Samples
-from state.features import DIMENSIONS
+from state.features import DIMENSIONS, PROPENSITY_INPUTS
 from state.metrics import Metrics
 from state.models import PropensityModel
+from state.samples import in_order
 
 TREE = "river.tree.HoeffdingTreeClassifier"
 LINEAR = "river.linear_model.LogisticRegression"
@@ -40,7 +38,7 @@ def _learn(learner: Learner, x: np.ndarray, y: np.ndarray, first: int = 0, size:
     for at in range(0, len(x), size):
         part = slice(at, at + size)
         ts = np.arange(first + at, first + at + len(x[part]), dtype=np.int64)
-        out += learner.process([Samples(learner.key, x[part], y[part], ts)])
+        out += learner.process([in_order(learner.key, x[part], y[part], ts)])
     return out
 
 
@@ -82,8 +80,8 @@ def test_a_linear_challenger_that_leads_is_published() -> None:
     model._duel.challenger_leads = True
     published = model._publish()[0]
     weights = model._challenger.weights
-    z = model._standardised(dict.fromkeys(weights, 0.0))
-    total = model._challenger.intercept + sum(weights[name] * value for name, value in z.items())
+    z = model._champion.standardised(np.zeros(len(PROPENSITY_INPUTS), np.float32))
+    total = model._challenger.intercept + sum(weights[n] * v for n, v in zip(PROPENSITY_INPUTS, z, strict=True))
     found = _applied(published, np.zeros((1, DIMENSIONS), np.float32))[0]
     assert found == pytest.approx(1.0 / (1.0 + np.exp(-total)), abs=1e-4)
     model._duel.challenger_leads = False
@@ -192,8 +190,8 @@ def test_a_window_of_another_size_begins_with_the_newest_judged() -> None:
     rng = np.random.default_rng(3)
     p, y = rng.random(50), rng.random(50) < 0.5
     judged = Judged(30)
-    for one, happened in zip(p.tolist(), y.tolist(), strict=True):
-        judged.note(one, happened)
+    for cut in (slice(0, 7), slice(7, 47), slice(47, 50)):  # the second is longer than the window
+        judged.note(p[cut], y[cut])
     state = pickle.loads(pickle.dumps(judged.state()))
     for window in (10, 30, 80):
         other = Judged(window)
@@ -215,27 +213,3 @@ def test_measures_of_what_is_known() -> None:
     exact = np.concatenate([np.arange(100) < 10 * k + 5 for k in range(10)])
     assert calibration_error(p, exact) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(p - 0.04, exact) == pytest.approx(0.04, abs=1e-9)
-
-
-def test_fading_newton_is_newton_until_it_fades() -> None:
-    """With an endless half-life it is River's own optimizer; with a short one, old evidence loses its say."""
-    rng = np.random.default_rng(5)
-    endless, own = FadingNewton(lr=1.0, eps=10.0, half_life=1e15), optim.Newton(lr=1.0, eps=10.0)
-    short = FadingNewton(lr=1.0, eps=10.0, half_life=200.0)
-    w, v, u = ({"a": 0.0, "b": 0.0} for _ in range(3))
-    for _ in range(4 * FADED_EVERY_STEPS):
-        g = dict(zip("ab", rng.normal(size=2).tolist(), strict=True))
-        w, v, u = endless.step(w, g), own.step(v, g), short.step(u, g)
-    assert w == pytest.approx(v, rel=1e-9)
-    assert np.trace(short._H_inv) > np.trace(own._H_inv)
-
-
-def test_a_direction_without_evidence_is_never_trusted_more_than_in_the_beginning() -> None:
-    """However long nothing came from it, the next step there is no leap."""
-    optimizer = FadingNewton(lr=1.0, eps=10.0, half_life=50.0)
-    w: dict[str, float] = {"a": 0.0, "b": 0.0}
-    for _ in range(200 * FADED_EVERY_STEPS):
-        w = optimizer.step(w, {"a": 0.3, "b": 0.0})
-    assert (optimizer._H_inv.diagonal() <= 0.1 + 1e-12).all()
-    before = w["b"]
-    assert abs(optimizer.step(w, {"a": 0.0, "b": 1.0})["b"] - before) <= 0.1

@@ -16,10 +16,10 @@ from operators.learn import Learner, LearnSettings
 from operators.learn.drift import DriftWatch
 from operators.learn.lineage import fate, origin
 from operators.segment_quality import adjusted_rand
-from state.batches import Samples
 from state.features import DIMENSIONS
 from state.metrics import DRIFT_SIGNALS, LINEAGE, Metrics
 from state.models import SegmentModel
+from state.samples import in_order
 
 CHANGE_AT = 3_000
 NO_OUTCOMES = np.zeros(0, np.uint8)
@@ -38,7 +38,7 @@ def _learn(learner: Learner, x: np.ndarray, size: int = 100, first: int = 0) -> 
     out: list[Any] = []
     for at in range(0, len(x), size):
         ts = 1_000 * np.arange(first + at, first + min(at + size, len(x)), dtype=np.int64) + 1
-        out += learner.process([Samples("segments", x[at : at + size], NO_OUTCOMES, ts)])
+        out += learner.process([in_order("segments", x[at : at + size], NO_OUTCOMES, ts)])
     return out
 
 
@@ -138,7 +138,7 @@ def test_restart_around_a_change_changes_nothing(at: int) -> None:
     for start in range(at, len(x), 41):
         cut = x[start : start + 41]
         ts = 1_000 * np.arange(start, start + len(cut), dtype=np.int64) + 1
-        second.process([Samples("segments", cut, NO_OUTCOMES, ts)])
+        second.process([in_order("segments", cut, NO_OUTCOMES, ts)])
     (expected,), (found,) = whole.finish(), second.finish()
     for name in expected.__slots__:
         a, b = getattr(expected, name), getattr(found, name)

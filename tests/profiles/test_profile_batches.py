@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,10 @@ def test_a_resumed_shard_goes_on_as_if_nothing_had_happened(data: st.DataObject,
     again.decoder = shop.decoder
     assert again.kept() == shop.kept() and again.steps["u000"].users == shop.steps["u000"].users
     for part in parts[stop:]:
-        assert list(map(told, again.feed(*log[part]))) == list(map(told, shop.feed(*log[part])))
+        heard = deepcopy(shop.decoder._parts)
+        found = list(map(told, again.feed(*log[part])))
+        shop.decoder._parts = heard  # each shard hears of the part as often as the other
+        assert found == list(map(told, shop.feed(*log[part])))
     assert again.kept() == shop.kept()
     assert list(map(told, again.finish())) == list(map(told, shop.finish()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,9 @@ def test_segments_are_entered_and_left_as_if_asked_all_the_time(records: list[by
         shop.feed(*records[cut])
     shop.pulse(until + 1)  # what time changes is told once no event can come at that very time
     assert told(shop) == asked_all_the_time(records, until)
-    inside: dict[str, set[str]] = {user: set() for user in shop.rows()}
-    for user, before, after, _ in sorted(told(shop), key=lambda change: (change[3], change[2])):
-        (inside[user].discard(before) if before else inside[user].add(after))
+    entered = Counter((user, after) for user, _, after, _ in told(shop) if after)
+    entered.subtract((user, before) for user, before, _, _ in told(shop) if before)
+    inside = {user: {name for (who, name), times in entered.items() if who == user and times} for user in shop.rows()}
     assert members(shop) == inside
 
 

@@ -151,12 +151,14 @@ def test_a_decision_is_as_old_as_its_features() -> None:
 
 @pytest.mark.parametrize("every", [1, 4, 16])
 def test_one_event_in_so_many_is_a_sample_for_the_segments(every: int) -> None:
-    """Counted over the shard, from its first event on, however it is cut; without an outcome."""
-    log = [line("view", BEGIN_MS + n * MINUTE, "ab"[n % 2], item_id="a") for n in range(40)]
-    shop = Shop(sample_every=every)
-    for n in range(0, 40, 7):
+    """The same ones, however the log is cut and in whatever order shoppers take turns; without an outcome."""
+    log = [line("view", BEGIN_MS + n * MINUTE, f"s{n % 7}", item_id="a") for n in range(700)]
+    shop, other = Shop(sample_every=every), Shop(sample_every=every)
+    for n in range(0, len(log), 7):
         shop.feed(*log[n : n + 7])
-    assert [at for at, _, _ in shop.samples("segments")] == [BEGIN_MS + n * MINUTE for n in range(0, 40, every)]
+    other.feed(*[act for shopper in range(7) for act in log[shopper::7]])
+    assert len(shop.samples("segments")) == pytest.approx(len(log) / every, rel=0.3)
+    assert [s[0] for s in shop.samples("segments")] == [s[0] for s in other.samples("segments")]
     assert all(not len(s.y) for b in shop.batches for s in b.samples if s.model == "segments")
 
 

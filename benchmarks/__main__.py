@@ -8,6 +8,7 @@ from benchmarks.agreement import agreement
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
+from benchmarks.recommendations import recommendations
 from benchmarks.shop_segments import segments
 from benchmarks.soak import soak
 from benchmarks.worker import worker
@@ -26,7 +27,7 @@ def main() -> None:
     """Measure Coterie. Without the name of a benchmark: `worker`, with the arguments given."""
 
 
-for _command in (worker, profile_step, personas, segments, propensity, agreement, soak):
+for _command in (worker, profile_step, personas, segments, propensity, recommendations, agreement, soak):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""Our own recommender among the peers: the worker's kernels and steps, without the engine around them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.recommendation_peers import LENGTH
+from operators.covisit import Covisit, CovisitSettings
+from operators.kernels.lists import collect_answers, empty_lists
+from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
+from operators.kernels.ranking import RECENT_FETCHED, rank
+from operators.kernels.sessions import join, recent_since, remember
+from operators.personalize import PersonalizeSettings
+from state.batches import (
+    FETCH,
+    NEIGHBOURS,
+    PAIR,
+    RECENT_ITEMS,
+    TOUCH,
+    AnswerBatch,
+    FetchBatch,
+    ShardPopularity,
+    VisitBatch,
+)
+from state.compiled import kernel
+from state.hashing import finish
+from state.metrics import Metrics
+from state.profile_table import SESSION_ROW
+
+SESSION_GAP_MS = 30 * 60_000
+"""The default of `profiles.session_gap_minutes`."""
+
+_NO_PAIRS, _NO_TOUCHES = np.empty(0, PAIR), np.empty(0, TOUCH)
+
+
+@kernel
+def hashes_of(out):
+    """The hash of every item by number, uint64[n]."""
+    for i in range(len(out)):
+        out[i] = finish(np.uint64(i + 1))
+
+
+@kernel
+def act(shoppers, items, ts, sessions, gap_ms, pairs, touches):
+    """What the profile step does with views for co-visitation: pairs with the session's last items, touches.
+
+    `shoppers` int64[n], `items` uint64[n], `ts` int64[n]; `sessions` SESSION_ROW[shoppers]; written: `pairs`
+    PAIR[n * PAIRS_PER_ACT_MAX], `touches` TOUCH[n]; the number of pairs.
+    """
+    n_pairs = np.int64(0)
+    strength = np.float32(1.0)
+    for i in range(len(items)):
+        s = sessions[shoppers[i]]
+        item = items[i]
+        visit = join(s, ts[i], gap_ms)
+        if s.recent_n == 0 or s.recent[0] != item:
+            together = recent_since(s, s.start[visit]) if visit >= 0 else 0
+            n_pairs = pairs_of(item, s.recent, together, strength, pairs, n_pairs)
+        remember(s, item, ts[i])
+        touches[i].item = item
+        touches[i].ts = ts[i]
+        touches[i].price = -1
+        touches[i].weight = strength
+    return n_pairs
+
+
+@kernel
+def ask(histories, hashes, scratch, recent, recent_n, fetches):
+    """The last different items of histories, and the questions for them.
+
+    `histories` int64[n, h], newest first, -1 past the end; `hashes` uint64[items]; `scratch` SESSION_ROW[1]; written:
+    `recent` uint64[n, RECENT_ITEMS], `recent_n` uint8[n], `fetches` FETCH[n * RECENT_FETCHED]; the number of questions.
+    """
+    asked = 0
+    s = scratch[0]
+    for i in range(len(histories)):
+        s.recent_n = 0
+        for k in range(RECENT_ITEMS):
+            s.recent[k] = 0
+            s.recent_ts[k] = 0
+        for k in range(histories.shape[1] - 1, -1, -1):
+            if histories[i, k] >= 0:
+                remember(s, hashes[histories[i, k]], np.int64(histories.shape[1] - k))
+        recent_n[i] = s.recent_n
+        for k in range(RECENT_ITEMS):
+            recent[i, k] = s.recent[k]
+        for k in range(min(np.int64(s.recent_n), RECENT_FETCHED)):
+            fetches[asked].item = s.recent[k]
+            fetches[asked].position = i
+            fetches[asked].slot = k
+            asked += 1
+    scratch[0].recent_n = 0
+    return asked
+
+
+class Ours:
+    """Sessions and pairs as the profile step makes them, the co-visitation step of one shard, the ranking of the
+    personalize step; the shop's popular items are those of the shard. `items` bounds the numbers of items."""
+
+    def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
+        self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
+        self._leave_out = PersonalizeSettings().leave_out if current_out else 0
+        self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
+        self.hashes = np.empty(items, np.uint64)
+        hashes_of(self.hashes)
+        order = np.argsort(self.hashes)
+        self._sorted, self._order = self.hashes[order], order
+        self._popular, self._popular_scores = np.empty(0, np.uint64), np.empty(0, np.float32)
+
+    def learn(self, shoppers: np.ndarray, items: np.ndarray, ts: np.ndarray) -> None:
+        pairs, touches = np.zeros(len(items) * PAIRS_PER_ACT_MAX, PAIR), np.zeros(len(items), TOUCH)
+        n = act(shoppers, self.hashes[items], ts, self._sessions, SESSION_GAP_MS, pairs, touches)
+        self._listen(self._covisit.process([VisitBatch(pairs[:n], touches)]))
+
+    def settle(self) -> None:
+        self._listen(self._covisit.finish())
+
+    def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
+        for popular in said:
+            if isinstance(popular, ShardPopularity):
+                self._popular, self._popular_scores = popular.items, popular.scores
+
+    def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        n = len(histories)
+        recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
+        fetches = np.empty(n * RECENT_FETCHED, FETCH)
+        asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
+        items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
+        scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
+        counts = np.zeros((n, RECENT_FETCHED), np.uint8)
+        said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches[:asked])])])
+        for answer in said:
+            if isinstance(answer, AnswerBatch):
+                collect_answers(answer.rows, np.arange(n, dtype=np.int32), items, scores, counts)
+        self._listen(said)
+        lists = empty_lists(n)
+        rank(items, scores, counts, recent, recent_n, self._leave_out, self._popular, self._popular_scores, *lists)
+        places = np.minimum(np.searchsorted(self._sorted, lists[0]), len(self._sorted) - 1)
+        return np.where(np.arange(LENGTH) < lists[3][:, None], self._order[places], -1)

@@ -20,6 +20,8 @@ import orjson
 LOGS = Path(__file__).parents[1].parent / "shared" / "data"
 INTERLEAVED = 50
 """How many sessions are open at a time where a log has no times."""
+SESSION_STEP_MS = 60_000
+"""What lies between a session's events in a busier shop."""
 
 Event = tuple[Any, Any, float]
 """Shopper (or session), item, epoch seconds."""
@@ -99,7 +101,8 @@ def interleaved(sessions: list[list[Any]], open_sessions: int, seed: int) -> lis
 
 
 def busier(stream: Stream, open_sessions: int, seed: int) -> Stream:
-    """The sessions of a stream in the order they begin, so many of them open at a time (`interleaved`)."""
+    """The sessions of a stream in the order they begin, so many of them open at a time (`interleaved`), each of which
+    acts about once in SESSION_STEP_MS: no session is long enough to be taken for two."""
     order = np.argsort(stream.shopper, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(stream.shopper[order]) > 0])
     ends = np.r_[starts[1:], len(order)]
@@ -108,7 +111,9 @@ def busier(stream: Stream, open_sessions: int, seed: int) -> Stream:
     shoppers = stream.shopper[order[starts[by_begin]]]
     events = interleaved(sessions, open_sessions, seed)
     session, item, ts = (np.array(column) for column in zip(*events, strict=True))
-    return replace(stream, shopper=shoppers[session], item=item, ts=(ts * 1000).astype(np.int64))
+    return replace(
+        stream, shopper=shoppers[session], item=item, ts=(ts * SESSION_STEP_MS / open_sessions).astype(np.int64)
+    )
 
 
 def _take(waiting: Any, count: int) -> list[tuple[int, list[Any]]]:

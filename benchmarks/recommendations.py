@@ -8,7 +8,7 @@ event on the very item looked at is no case, nor is a shopper's first. The first
 not judged. `cases` are all others; `fresh` are those whose list was made after the shopper's event before (at batches
 of 1 that is all of them; the worker's own `hit_rate_20` counts these). A log of few sessions that took months would
 have most of a session in one batch of 4,096. So for batches larger than 1 logs of sessions are told as by a busier
-shop: sessions in the order they begin, eight times as many open as a batch has events, a second from event to event.
+shop: sessions in the order they begin, eight times as many open as a batch has events, each acting about once a minute.
 
 Protocol, `published_*`: a stream is learned, in batches of 256; then the published test cases are asked for, and
 nothing is learned from them. Here an event on the current item is a case like any other. Whether the current item

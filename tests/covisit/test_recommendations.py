@@ -99,9 +99,10 @@ def test_interleaving_keeps_the_order_within_each_session() -> None:
 
 
 def test_a_busier_shop_has_the_same_sessions() -> None:
-    """Shoppers keep their numbers and the order of their items."""
+    """Shoppers keep their numbers and the order of their items; three open sessions act thrice a minute."""
     stream = numbered((f"s{n % 5}", n * n % 17, float(n)) for n in range(60))
     found = busier(stream, 3, seed=1)
+    assert found.ts.tolist() == [20_000 * n for n in range(60)]
     assert len(found) == 60 and (found.shoppers, found.items) == (stream.shoppers, stream.items)
     for shopper in range(5):
         assert found.item[found.shopper == shopper].tolist() == stream.item[stream.shopper == shopper].tolist()

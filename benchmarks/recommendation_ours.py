@@ -11,6 +11,7 @@ from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
 from operators.kernels.ranking import RECENT_FETCHED, rank
 from operators.kernels.sessions import join, recent_since, remember
 from operators.personalize import PersonalizeSettings
+from operators.profile_settings import ProfileSettings
 from state.batches import (
     FETCH,
     NEIGHBOURS,
@@ -26,9 +27,6 @@ from state.compiled import kernel
 from state.hashing import finish
 from state.metrics import Metrics
 from state.profile_table import SESSION_ROW
-
-SESSION_GAP_MS = 30 * 60_000
-"""The default of `profiles.session_gap_minutes`."""
 
 _NO_PAIRS, _NO_TOUCHES = np.empty(0, PAIR), np.empty(0, TOUCH)
 
@@ -100,6 +98,7 @@ class Ours:
     def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
         self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
         self._leave_out = PersonalizeSettings().leave_out if current_out else 0
+        self._gap_ms = ProfileSettings(item_shards=1).session_gap_ms
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
         hashes_of(self.hashes)
@@ -109,7 +108,7 @@ class Ours:
 
     def learn(self, shoppers: np.ndarray, items: np.ndarray, ts: np.ndarray) -> None:
         pairs, touches = np.zeros(len(items) * PAIRS_PER_ACT_MAX, PAIR), np.zeros(len(items), TOUCH)
-        n = act(shoppers, self.hashes[items], ts, self._sessions, SESSION_GAP_MS, pairs, touches)
+        n = act(shoppers, self.hashes[items], ts, self._sessions, self._gap_ms, pairs, touches)
         self._listen(self._covisit.process([VisitBatch(pairs[:n], touches)]))
 
     def settle(self) -> None:

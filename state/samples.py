@@ -28,18 +28,13 @@ class Samples:
 
 
 @dataclass(slots=True)
-class Lessons:
-    """Samples of one model from any shards, each shard's in its own order: as in Samples, `shards` int64[n] whose.
+class Lessons(Samples):
+    """Samples of one model from any shards, each shard's in its own order; `shards` int64[n] whose.
 
     `told_ts` int64[user shards]: all of a shard's samples that were known before that time have been handed over with
     these (0: nothing new from it).
     """
 
-    model: str
-    x: np.ndarray
-    y: np.ndarray
-    ts: np.ndarray
-    known_ts: np.ndarray
     shards: np.ndarray
     told_ts: np.ndarray
 

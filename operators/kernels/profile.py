@@ -420,7 +420,7 @@ def take_in(
             like(slabs.cells, slabs.values, slabs.prices, row, c, b, price, weight)
 
         if i + 1 == len(events) or events[i + 1].head:
-            if finish(row.hash ^ np.uint64(row.event_ts)) % np.uint64(limits[SAMPLE_EVERY]) == 0:
+            if finish(row.hash ^ np.uint64(ts)) % np.uint64(limits[SAMPLE_EVERY]) == 0:
                 model_features(row, s, slabs.cells, row.event_ts, limits[GAP], x)
                 n_samples = keep_sample(samples, n_samples, x, 0, row.event_ts, row.event_ts)
                 if row.purchase_decision == 0:

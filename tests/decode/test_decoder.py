@@ -282,6 +282,17 @@ def test_every_user_shard_hears_of_a_part_about_once_a_second() -> None:
             assert (events.shard, events.part, events.newest_ts) == (home, hash_text("clicks/0"), newest_ts)
 
 
+def test_no_shard_falls_behind_in_event_time() -> None:
+    """A log replayed faster than the clock: once a minute of event time every shard hears how far the part is."""
+    bench = Bench()
+    home = hash_text("u1") % USER_SHARDS
+    others = [shard for shard in range(USER_SHARDS) if shard != home]
+    for ts, told in ((NOW_MS, others), (NOW_MS + 59_999, []), (NOW_MS + 60_000, others), (NOW_MS + 60_001, [])):
+        bench.now = ts / 1000 if ts == NOW_MS else bench.now
+        bench(batch([json.dumps(VIEW | {"ts": ts}).encode()], part="clicks/0"))
+        assert [(pulse.shard, pulse.newest_ts) for _, pulse in bench.pulses] == [(shard, ts) for shard in told]
+
+
 def test_parts_are_told_apart() -> None:
     """Each has its own newest event time, 0 before the first event is accepted, and its own turn of pulses."""
     bench = Bench(user_shards=1)

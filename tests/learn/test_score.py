@@ -94,6 +94,19 @@ def test_without_a_model_nobody_is_in_a_segment() -> None:
     assert len(scored.transitions) == 0
 
 
+def test_what_is_looked_at_when_the_input_has_ended_waits_for_the_last_models() -> None:
+    """However late a model comes, it scores the last batches, in their order, and each of them once."""
+    step = Score(0, Metrics())
+    first, second = (replace(_batch([row], [4.0]), last=True, sequence=row) for row in (0, 1))
+    assert not any(isinstance(value, ScoredBatch) for value in step.process([first, second]))
+    step.process([_model([0.0, 4.0], [2, 5])])
+    *scored, counts = step.finish()
+    assert [value.profiles.sequence for value in scored if isinstance(value, ScoredBatch)] == [0, 1]
+    assert all(value.scores["segment"].tolist() == [5] for value in scored if isinstance(value, ScoredBatch))
+    assert isinstance(counts, SegmentCounts) and counts.counts[5] == 2
+    assert not any(isinstance(value, ScoredBatch) for value in step.finish())
+
+
 def test_first_segment_is_a_transition_from_none() -> None:
     """Nearest centre, its stable number and group, a margin, the shopper's event time; the metric counts it."""
     metrics = Metrics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ from profile_oracle_events import ACTS, parse
 from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, cuts, in_order, line, logs, order
 
 from state.features import MODEL_FEATURES
+from state.hashing import finish, hash_text
 
 HORIZONS = {"purchase_horizon_ms": DAY, "churn_horizon_ms": 14 * DAY, "sample_every": 1}
 Sample = tuple[int, int, list[Any]]
@@ -22,14 +24,14 @@ Sample = tuple[int, int, list[Any]]
 def expected(log: list[bytes], every: int) -> dict[str, list[Sample]]:
     """(time, outcome, features) of every closed decision of a log in order of time, from first principles.
 
-    A shopper who has none open takes a decision at each act that is a sample (one in `every`), with the features as
-    they are then. An order within the horizon closes a purchase decision as bought, any act a churn decision as not
+    A shopper who has none open takes a decision at each act that is a sample (one in `every`, by a hash of shopper and
+    time), with the features as they are then. An order within the horizon closes a purchase decision as bought, any act a churn decision as not
     lapsed; once the horizon has passed either is closed the other way, by the next act or by what others do.
     """
     oracle = Oracle(OracleSettings(custom_names=CUSTOM, context_names=CONTEXT))
     out: dict[str, list[Sample]] = {"segments": [], "purchase": [], "churn": []}
     open_: dict[tuple[str, str], tuple[int, list[Any]]] = {}
-    newest = acts = 0
+    newest = 0
     for record in log:
         event = parse(record)
         newest, verdict = max(newest, event["ts"]), oracle.take(record)
@@ -46,8 +48,7 @@ def expected(log: list[bytes], every: int) -> dict[str, list[Sample]]:
                     in_time = ts <= at + horizon
                     out[model].append((at, int(in_time if model == "purchase" else not in_time), x))
                     del open_[model, user]
-        acts += 1
-        if acts % every == 1 % every:
+        if int(finish(np.uint64(hash_text(user) ^ ts))) % every == 0:
             features = oracle.features(user)
             x = [features[name] for name in MODEL_FEATURES]
             out["segments"].append((ts, 0, x))
@@ -160,6 +161,28 @@ def test_one_event_in_so_many_is_a_sample_for_the_segments(every: int) -> None:
     assert len(shop.samples("segments")) == pytest.approx(len(log) / every, rel=0.3)
     assert [s[0] for s in shop.samples("segments")] == [s[0] for s in other.samples("segments")]
     assert all(not len(s.y) for b in shop.batches for s in b.samples if s.model == "segments")
+
+
+def test_late_acts_are_samples_as_often_as_others() -> None:
+    """Each by its own time, not by that of the shopper's newest act."""
+    shop = Shop(sample_every=4)
+    shop.feed(line("view", BEGIN_MS + 5 * MINUTE, item_id="a"))
+    shop.feed(*(line("view", BEGIN_MS + n * 1_000, item_id="a") for n in range(200)))
+    assert 25 <= len(shop.samples("segments")) <= 75
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs(most=40), st.data())
+def test_all_that_was_known_by_then_has_been_told(log: list[bytes], data: st.DataObject) -> None:
+    """Of a log in order of time: no later batch has a sample that was known before what its shard had told."""
+    log = in_order(log)
+    shop = Shop(sample_every=2)
+    told_ts = 0
+    for cut in cuts(data.draw, len(log)):
+        for batch in shop.feed(*log[cut]):
+            assert all(known >= told_ts for samples in batch.samples for known in samples.known_ts.tolist())
+            told_ts = max(told_ts, batch.told_ts)
+    assert told_ts == max((json.loads(record)["ts"] for record in log), default=0)
 
 
 def test_samples_are_copies_of_no_later_state() -> None:

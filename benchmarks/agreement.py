@@ -24,6 +24,7 @@ from flows.replay import run_logs
 from flows.settings import Log, load_settings
 from operators.generate import ShopPlan, write_log
 from operators.segment_quality import adjusted_rand
+from state.redis_keys import Keys
 
 PLAN = ShopPlan(seed=23, shoppers=20_000, items=2_000, categories=40, days=14, events=300_000)
 EXACT = ("event_ts", "version", "rules")
@@ -33,8 +34,8 @@ AGREEMENT_MIN = 0.98
 Records = dict[str, dict[str, str]]
 
 
-def records_of(log: Path, processes: int) -> Records:
-    """Every user record after a replay of the log. Raises WorkerFailed."""
+def outcome_of(log: Path, processes: int) -> tuple[Records, dict[str, str]]:
+    """Every user record, and the last models, after a replay of the log. Raises WorkerFailed."""
     with tempfile.TemporaryDirectory(prefix="coterie-agreement-") as state, embedded_redis() as url:
         settings = load_settings(flags={"redis.url": url, "state.directory": state, "log.level": "warning"})
         run_logs(settings, [log], "max", processes, PLAN.events)
@@ -43,7 +44,7 @@ def records_of(log: Path, processes: int) -> Records:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.hgetall(key)
-            return dict(zip(keys, pipeline.execute(), strict=True))
+            return dict(zip(keys, pipeline.execute(), strict=True)), client.hgetall(Keys(settings.redis.prefix).models)
 
 
 def same_share(one: Records, other: Records, name: str) -> float:
@@ -74,13 +75,15 @@ def agreement() -> None:
     with tempfile.TemporaryDirectory(prefix="coterie-agreement-") as folder:
         log = Path(folder) / "shop.jsonl"
         write_log(PLAN, log)
-        first, again, two = records_of(log, 1), records_of(log, 1), records_of(log, 2)
+        (first, models), (again, models_again), (two, models_of_two) = (outcome_of(log, n) for n in (1, 1, 2))
     table = Table("field", "same, one process twice", "same, two processes", title=f"{len(first):,} shoppers")
     good = True
     for name in (*EXACT, *LEARNED):
         twice, others = same_share(first, again, name), same_share(first, two, name)
         table.add_row(name, f"{twice:.4%}", f"{others:.2%}")
         good = good and twice == 1.0 and (name in LEARNED or others == 1.0)
+    table.add_row("models", *("same" if models == other else "differ" for other in (models_again, models_of_two)))
+    good = good and models == models_again == models_of_two
     console.print(table)
     alike = rand_index(first, two)
     console.print(f"segments on two processes: adjusted Rand index {alike:.4f}, at least {AGREEMENT_MIN}")

@@ -25,8 +25,9 @@ def expected(log: list[bytes], every: int) -> dict[str, list[Sample]]:
     """(time, outcome, features) of every closed decision of a log in order of time, from first principles.
 
     A shopper who has none open takes a decision at each act that is a sample (one in `every`, by a hash of shopper and
-    time), with the features as they are then. An order within the horizon closes a purchase decision as bought, any act a churn decision as not
-    lapsed; once the horizon has passed either is closed the other way, by the next act or by what others do.
+    time), with the features as they are then. An order within the horizon closes a purchase decision as bought, any act
+    a churn decision as not lapsed; once the horizon has passed either is closed the other way, by the next act or by
+    what others do.
     """
     oracle = Oracle(OracleSettings(custom_names=CUSTOM, context_names=CONTEXT))
     out: dict[str, list[Sample]] = {"segments": [], "purchase": [], "churn": []}

@@ -203,7 +203,7 @@ def test_a_return_says_nothing_of_liking() -> None:
 
 def test_the_version_counts_a_shoppers_events_and_no_sweep() -> None:
     """It follows from counting alone, so a re-scoring without an event leaves it as it is; it never falls."""
-    shop = Shop()
+    shop = Shop(sample_every=1)  # a decision is open: its end is a reason to look at ann
     versions = []
     for n in range(4):
         (batch,) = shop.feed(line("view", BEGIN_MS + n * DAY, "ann" if n == 0 else "bob", item_id=f"i{n}"))

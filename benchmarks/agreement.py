@@ -1,9 +1,9 @@
 """Do several runs over one log come to the same? Twice on one process, and once on two.
 
 Exact fields must be the same in all of them; learned ones in the two runs on one process. On two processes models learn
-from the same samples in the same order, but a version reaches a shopper sooner or later, and a shopper stays in a
-segment while it is near enough: there the discovered segments are compared by the adjusted Rand index over all
-shoppers, and the propensities by their mean absolute difference.
+from the same samples in the same order, but a version reaches a shopper sooner or later, and who acted within a day
+stays in a segment while it is near enough: there the discovered segments are compared by the adjusted Rand index over
+all shoppers, and the propensities by their mean absolute difference.
 """
 
 from __future__ import annotations

@@ -20,18 +20,23 @@ from state.table import Table
 
 NO_SEGMENT = -1
 
-SCORE_ROW = np.dtype([("model", "i8"), ("segment", "i4"), ("macro", "i4")], align=True)
-"""What is kept of a shopper: version of the model that scored last, segment number and group (-1: none)."""
+SCORE_ROW = np.dtype([("near_ts", "i8"), ("segment", "i4"), ("macro", "i4")], align=True)
+"""What is kept of a shopper: segment number and group (-1: none), and the event time (ms) at which that segment was
+last the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSettings:
-    """`stay_factor`: a shopper moves only to a centre nearer than this part of the distance to the one of now.
+    """`stay_factor`: a shopper moves only to a centre nearer than this part of the distance to the one of now, until
+    `stay_ms` of event time after the event at which that one was last the nearest: then any nearer one will do. So
+    nobody goes to and fro between two segments while they shop, and where a shopper ends up does not depend for long
+    on which versions of the model happened to see them.
 
     `counts_every_calls`: how often the shard tells how many shoppers each segment holds.
     """
 
     stay_factor: float = 0.7
+    stay_ms: int = 86_400_000
     counts_every_calls: int = 16
 
 
@@ -150,7 +155,8 @@ class Score:
         table = self.tables["scores"]
         profiles = self._cold.bring_back(profiles, table)
         before, held = np.empty(n, np.int32), np.empty(n, np.int32)
-        kernels.open_rows(profiles, table.rows, self._place_of, self._counts, before, held)
+        stay_ms, watermark_ts = self._settings.stay_ms, batch.watermark_ts
+        kernels.open_rows(profiles, table.rows, self._place_of, self._counts, watermark_ts, stay_ms, before, held)
         logs = np.empty((n, DIMENSIONS), np.float32)
         kernels.signed_log1p(np.ascontiguousarray(profiles["x"]), logs)
         if model is not None:

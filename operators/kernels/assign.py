@@ -96,26 +96,36 @@ def assign_reference(
 
 
 @kernel
-def open_rows(profiles, kept, place_of, counts, before, held):
+def open_rows(profiles, kept, place_of, counts, watermark_ts, stay_ms, before, held):
     """Where the shoppers of a batch stand before it is scored.
 
     profiles PROFILE[n], their rows within `kept` (SCORE_ROW); place_of int32: segment number -> place of its centre, -1
     for none; counts int64 by segment number, long enough for every number in `kept`. What a fresh or erased row held
-    leaves the counts. before int32[n] is filled with the segment number held (-1: none), held int32[n] with its place.
+    leaves the counts. before int32[n] is filled with the segment number held (-1: none); held int32[n] with its place,
+    -1 also where it was last the nearest one, at an event of theirs, more than `stay_ms` ago: as of their newest event,
+    or of the watermark for who did not act.
     """
     for i in range(len(profiles)):
-        number = kept[profiles[i].row].segment
+        row = profiles[i].row
+        number = kept[row].segment
         if number >= 0 and (profiles[i].fresh or profiles[i].erased):
             counts[number] -= 1
             number = -1
         before[i] = number
-        held[i] = place_of[number] if 0 <= number < len(place_of) else -1
+        now = profiles[i].event_ts if profiles[i].acts > 0 else max(watermark_ts, profiles[i].event_ts)
+        lately = now - kept[row].near_ts <= stay_ms
+        held[i] = place_of[number] if lately and 0 <= number < len(place_of) else -1
 
 
 def open_rows_reference(
-    rows: list[int], forgotten: list[bool], segments: list[int], place_of: dict[int, int], counts: list[int]
+    rows: list[int],
+    forgotten: list[bool],
+    lately: list[bool],
+    segments: list[int],
+    place_of: dict[int, int],
+    counts: list[int],
 ) -> tuple[list[int], list[int]]:
-    """The plain reference of `open_rows`: (before, held); changes `counts` in place."""
+    """The plain reference of `open_rows`: (before, held), who was near their segment `lately`; changes `counts`."""
     before = []
     for row, forget in zip(rows, forgotten, strict=True):
         number = segments[row]
@@ -123,15 +133,16 @@ def open_rows_reference(
             counts[number] -= 1
             number = -1
         before.append(number)
-    return before, [place_of.get(number, -1) for number in before]
+    return before, [place_of.get(number, -1) if late else -1 for number, late in zip(before, lately, strict=True)]
 
 
 @kernel
 def settle(profiles, before, scores, kept, dirty, counts, transitions):
     """Write down where the shoppers of a batch stand after it: kept, dirty and counts are brought up to date.
 
-    scores SCORE[n]; an erased shopper's is cleared. transitions TRANSITION[n]: the first places are filled, one for
-    each shopper (not erased) whose segment is not the one `before` int32[n]; their number is the result.
+    scores SCORE[n]; an erased shopper's is cleared. Who is in the nearest segment (a margin, or one just entered) is
+    near it as of their newest event. transitions TRANSITION[n]: the first places are filled, one for each shopper (not
+    erased) whose segment is not the one `before` int32[n]; their number is the result.
     """
     moved = 0
     for i in range(len(profiles)):
@@ -142,6 +153,7 @@ def settle(profiles, before, scores, kept, dirty, counts, transitions):
             scores[i].margin = 0.0
             scores[i].purchase = np.nan
             scores[i].churn = np.nan
+            kept[row].near_ts = 0
         elif scores[i].segment != before[i]:
             if before[i] >= 0:
                 counts[before[i]] -= 1
@@ -153,9 +165,10 @@ def settle(profiles, before, scores, kept, dirty, counts, transitions):
             transitions[moved].after = scores[i].segment
             transitions[moved].at = profiles[i].event_ts
             moved += 1
+        if not profiles[i].erased and (scores[i].segment != before[i] or scores[i].margin > 0.0):
+            kept[row].near_ts = profiles[i].event_ts
         kept[row].segment = scores[i].segment
         kept[row].macro = scores[i].macro
-        kept[row].model = scores[i].model
         dirty[row] = 1
     return moved
 

@@ -68,20 +68,26 @@ def test_opening_and_settling_a_batch_agree_with_plain_python(n: int, seed: int)
     profiles = np.zeros(n, PROFILE)
     profiles["row"] = rng.choice(40, n, replace=False)
     profiles["fresh"], profiles["erased"] = rng.random(n) < 0.3, rng.random(n) < 0.3
-    profiles["event_ts"] = rng.integers(0, 10**12, n)
+    profiles["event_ts"] = rng.integers(0, 1_000, n)
+    profiles["acts"] = rng.integers(0, 2, n)
+    kept["near_ts"] = rng.integers(0, 1_000, 40)
+    watermark_ts, stay_ms = int(rng.integers(0, 1_000)), int(rng.integers(0, 1_000))
+    looks = np.where(profiles["acts"] > 0, profiles["event_ts"], np.maximum(profiles["event_ts"], watermark_ts))
+    lately = (looks - kept["near_ts"][profiles["row"]] <= stay_ms).tolist()
     place_of = np.array([3, -1, 0, 1, 2], np.int32)  # number 1 is retired, 5 too
     erased = profiles["erased"].astype(bool).tolist()
     forgotten = (profiles["fresh"] | profiles["erased"]).astype(bool).tolist()
     plain_counts = counts.tolist()
     segments, rows = kept["segment"].tolist(), profiles["row"].tolist()
-    expected = kernels.open_rows_reference(rows, forgotten, segments, {0: 3, 2: 0, 3: 1, 4: 2}, plain_counts)
+    expected = kernels.open_rows_reference(rows, forgotten, lately, segments, {0: 3, 2: 0, 3: 1, 4: 2}, plain_counts)
     before, held = np.empty(n, np.int32), np.empty(n, np.int32)
-    kernels.open_rows(profiles, kept, place_of, counts, before, held)
+    kernels.open_rows(profiles, kept, place_of, counts, watermark_ts, stay_ms, before, held)
     assert (before.tolist(), held.tolist()) == expected
 
     scores = np.zeros(n, SCORE)
     scores["segment"] = rng.integers(-1, 6, n)
-    after = scores["segment"].tolist()
+    scores["margin"] = rng.integers(0, 2, n) / 2
+    after, near, near_before = scores["segment"].tolist(), scores["margin"] > 0.0, kept["near_ts"][rows]
     dirty, transitions = np.zeros(40, np.uint8), np.zeros(n, TRANSITION)
     moved = kernels.settle(profiles, before, scores, kept, dirty, counts, transitions)
     expected_kept, moves = kernels.settle_reference(before.tolist(), after, erased, plain_counts)
@@ -89,6 +95,8 @@ def test_opening_and_settling_a_batch_agree_with_plain_python(n: int, seed: int)
     assert transitions[:moved][["position", "before", "after"]].tolist() == moves
     assert transitions[:moved]["at"].tolist() == [profiles["event_ts"][i] for i, _, _ in moves]
     assert counts.tolist() == plain_counts
+    known = np.where(near | (scores["segment"] != before), profiles["event_ts"], near_before)
+    assert kept["near_ts"][rows].tolist() == np.where(erased, 0, known).tolist()
     assert np.flatnonzero(dirty).tolist() == sorted(rows)
 
 

@@ -67,6 +67,7 @@ def _batch(
     profiles["row"] = rows
     profiles["x"][:, 0] = np.expm1(at)
     profiles["event_ts"] = ts + np.arange(len(rows))
+    profiles["acts"] = 1
     profiles["fresh"] = fresh or 0
     profiles["erased"] = erased or 0
     nothing = Receipt(np.zeros(0), np.zeros(0, np.int64), {})
@@ -140,6 +141,18 @@ def test_shopper_between_two_segments_stays_until_the_other_is_clearly_nearer() 
     assert gone.transitions[["before", "after"]].tolist() == [(0, 1)]
     back = _scored(step.process([_batch([0], [0.96])]))
     assert back.scores["segment"].tolist() == [1]
+
+
+def test_shopper_between_two_segments_does_not_stay_for_ever() -> None:
+    """A day after their segment was last the nearest one they go to whichever is, when next seen or looked at."""
+    day = ScoreSettings().stay_ms
+    for late, acts in ((0, 1), (1, 1), (1, 0)):
+        step = Score(0, Metrics())
+        step.process([_model([0.0, 2.0], [0, 1]), _batch([0], [0.5]), _batch([0], [1.04], ts=START_MS + day)])
+        later = _batch([0], [1.04], ts=START_MS + (day + late if acts else 0))
+        later.rows["acts"] = acts
+        scored = _scored(step.process([replace(later, watermark_ts=START_MS + day + late)]))
+        assert scored.scores["segment"].tolist() == [late]
 
 
 def test_shopper_of_a_retired_segment_goes_to_the_nearest_one() -> None:

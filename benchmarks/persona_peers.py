@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.drifting_personas import FEATURES
+from benchmarks.drifting_personas import FEATURES, Crowd
 from operators.kernels import assign as kernels
 from operators.learn import Learner, LearnSettings
 from operators.learn.transform import signed_logs
@@ -23,6 +23,9 @@ from state.samples import in_order
 _COLUMNS = [MODEL_FEATURES.index(name) for name in FEATURES]
 _NO_OUTCOMES = np.zeros(0, np.uint8)
 
+RUN_MS = 28 * 86_400_000
+"""What a crowd's run takes in event time."""
+
 
 class Ours:
     """The segment learner with its default settings, its published models applied to each event as by the score step.
@@ -31,13 +34,14 @@ class Ours:
     there are.
     """
 
-    def __init__(self, shoppers: int, settings: LearnSettings, sample_every: int = 1) -> None:
+    def __init__(self, crowd: Crowd, settings: LearnSettings, sample_every: int = 1) -> None:
         self.metrics = Metrics()
         self.models: list[SegmentModel] = []
         self._learner = Learner("segments", settings, self.metrics)
         self._sample_every = sample_every
         self._seen = 0
-        self._held = np.full(shoppers, -1, np.int32)  # segment number by shopper
+        self._event_ms = RUN_MS // crowd.events
+        self._held = np.full(crowd.shoppers, -1, np.int32)  # segment number by shopper
 
     def predict(self, x: np.ndarray, shopper: np.ndarray) -> np.ndarray:
         """Segment numbers; -1 before the first model."""
@@ -62,7 +66,7 @@ class Ours:
         self._seen += len(x)
         x = np.ascontiguousarray(x[first :: self._sample_every])
         if len(x):
-            ts = self._seen + np.arange(len(x), dtype=np.int64)
+            ts = self._event_ms * (self._seen + self._sample_every * np.arange(len(x), dtype=np.int64))
             self.models += self._learner.process([in_order("segments", x, _NO_OUTCOMES, ts)])
 
     @property

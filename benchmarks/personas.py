@@ -4,7 +4,8 @@ Protocol. A stream of a crowd whose truth is known (`drifting_personas`); names 
 500 events: each peer tells the labels of a batch, then learns from it. Ours is the segment learner with its default
 settings; its published models are applied to every event as the score step does (nearest centre, a shopper moves only
 to a clearly nearer one). It is not told how many personas there are; all others are. `ours, 1 in 16` learns from one
-event in 16, as a worker does by default. The first 2 % of the events are not judged.
+event in 16, as a worker does by default. A run takes four weeks of event time. The first 2 % of the events are not
+judged.
 
 Figures, per peer over the seeds. ARI: the adjusted Rand index of labels and personas within each 1,000 events, averaged
 over the run or its last quarter (labels may mean something else in each thousand: no peer is punished for names).
@@ -68,8 +69,8 @@ class Peer:
 
 
 PEERS = (
-    Peer("ours", lambda crowd, seed: Ours(crowd.shoppers, LearnSettings(seed=seed))),
-    Peer("ours, 1 in 16", lambda crowd, seed: Ours(crowd.shoppers, LearnSettings(seed=seed), sample_every=16)),
+    Peer("ours", lambda crowd, seed: Ours(crowd, LearnSettings(seed=seed))),
+    Peer("ours, 1 in 16", lambda crowd, seed: Ours(crowd, LearnSettings(seed=seed), sample_every=16)),
     Peer("batch k-means, refitted", lambda crowd, seed: Refitted(crowd.personas, seed)),
     Peer("MiniBatchKMeans.partial_fit", lambda crowd, seed: MiniBatch(crowd.personas, seed)),
     Peer("River KMeans", lambda crowd, seed: river_kmeans(crowd.personas, seed), shorter=0.1),

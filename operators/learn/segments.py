@@ -11,6 +11,7 @@ from operators.decayed_kmeans import MATCH_SPREADS, match_centres
 from operators.kernels import assign as kernels
 from operators.learn.clusterers import MICRO_CLUSTERS_MAX, configuration, make_clusters
 from operators.learn.drift import DriftWatch
+from operators.learn.sample_memory import NEWEST_MAX, SampleMemory
 from operators.learn.segment_cards import Fit, SegmentCards
 from operators.learn.settings import LearnSettings
 from operators.learn.transform import signed_logs
@@ -21,11 +22,8 @@ from state.features import SEGMENT_DIMENSIONS as DIMENSIONS
 from state.metrics import Metrics
 from state.models import Emerging, SegmentModel
 
-RECENT_MAX = 1_024
-"""Newest samples the segment learner keeps: for the means people are told, shares, parents."""
-
 JUDGED_MAX = 512
-"""Newest of those on which silhouette and stability are measured."""
+"""Samples of those kept on which silhouette and stability are measured."""
 
 SCALE_MIN = 0.05
 """Least standard deviation a feature is divided by, so that one that hardly ever varies is not blown up."""
@@ -78,7 +76,7 @@ class SegmentLearner:
         self._metrics = metrics
         self._clusters = make_clusters(settings)
         self._configuration = configuration(settings)
-        self._recent = np.zeros((RECENT_MAX, DIMENSIONS), np.float32)  # natural units, a ring
+        self._memory = SampleMemory(DIMENSIONS, settings.half_life_samples, settings.seed)  # natural units
         self._samples = 0
         self._newest_ts = 0
         self._moments = (np.zeros(DIMENSIONS), np.zeros(DIMENSIONS), np.zeros(1))  # mean, variance, weight
@@ -127,34 +125,39 @@ class SegmentLearner:
         return kept | {
             "_clusters": self._clusters.state(),
             "_cards": self._cards.named,
-            "_watch": vars(self._watch),
+            "_watch": self._watch.state(),
+            "_memory": self._memory.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         wanted = self._configuration
-        kept = {name: value for name, value in state.items() if name not in ("_clusters", "_cards", "_watch")}
+        kept = {
+            name: value for name, value in state.items() if name not in ("_clusters", "_cards", "_watch", "_memory")
+        }
         vars(self).update(kept)
         self._cards.named = state["_cards"]
-        vars(self._watch).update(state["_watch"])
+        self._watch.restore(state["_watch"])
+        self._memory.restore(state["_memory"])
         if self._configuration == wanted:
             self._clusters.restore(state["_clusters"])
         else:
             # Another clusterer is wanted than the one that was saved: it begins with the newest samples.
             self._configuration = wanted
             if self._mean is not None:
-                self._clusters.learn(self._standardised(signed_logs(self._newest(RECENT_MAX))))
+                self._clusters.learn(self._standardised(signed_logs(self._memory.newest(NEWEST_MAX)[0])))
         self._show()
 
     def _look_for_drift(self) -> None:
         """Hold the newest samples against the newest version: learn faster, and publish at once, where it is passed."""
         if self._model is None:
             return
-        logs = signed_logs(self._newest(WATCH_SAMPLES)).astype(np.float64)
+        newest, ts = self._memory.newest(WATCH_SAMPLES)
+        logs = signed_logs(newest).astype(np.float64)
         labels, squared = _nearest(
             (logs - self._model.mean) / self._model.scale, self._model.centres.astype(np.float64)
         )
-        for signal in self._watch.look(logs, squared / self._usual[labels]):
+        for signal in self._watch.look(logs, squared / self._usual[labels], self._scale, ts):
             self._metrics.drift.labels(signal=signal).inc()
             quick = signal == "inertia"
             weight_max = QUICK_SAMPLES if quick else HASTY_SAMPLES
@@ -162,12 +165,12 @@ class SegmentLearner:
             self._due = self._samples
             if quick:
                 self._astray_at = self._samples
+                self._memory.begin_anew(QUICK_SAMPLES_MIN)
             else:
                 self._clusters.hasten(weight_max)
 
     def _absorb(self, x: np.ndarray, ts: np.ndarray) -> None:
-        places = np.arange(max(0, len(x) - RECENT_MAX), len(x))
-        self._recent[(self._samples + places) % RECENT_MAX] = np.where(np.isfinite(x[places]), x[places], 0.0)
+        self._memory.add(x, ts)
         logs = signed_logs(x)
         kernels.fade_moments(logs.astype(np.float64), *self._moments, 0.5 ** (1.0 / self._settings.half_life_samples))
         self._samples += len(x)
@@ -176,12 +179,7 @@ class SegmentLearner:
             self._clusters.learn(self._standardised(logs))
         elif self._samples >= self._settings.first_segments_samples:
             self._set_standard()
-            self._clusters.learn(self._standardised(signed_logs(self._newest(RECENT_MAX))))
-
-    def _newest(self, most: int) -> np.ndarray:
-        """The newest samples, oldest first, in natural units: float32[n, d]."""
-        n = min(self._samples, RECENT_MAX, most)
-        return np.asarray(self._recent[np.arange(self._samples - n, self._samples) % RECENT_MAX])
+            self._clusters.learn(self._standardised(signed_logs(self._memory.newest(NEWEST_MAX)[0])))
 
     def _standardised(self, logs: np.ndarray) -> np.ndarray:
         return np.asarray((logs - self._mean) / self._scale, np.float64)
@@ -199,18 +197,16 @@ class SegmentLearner:
         quick = since < QUICK_SAMPLES
         gap = self._settings.publish_every_samples
         self._due = self._samples + (min(gap, QUICK_PUBLISH_SAMPLES) if quick else gap)
-        natural = self._newest(RECENT_MAX)
+        natural = self._memory.kept
         points = self._standardised(signed_logs(natural)) if self._mean is not None else np.zeros((0, DIMENSIONS))
         if quick and len(points):
-            self._clusters.quicken(points[-max(since, QUICK_SAMPLES_MIN) :])
+            self._clusters.quicken(points)
         read = self._clusters.read()
         if read is None or self._mean is None:
             return []
-        recent = points[-max(since, QUICK_SAMPLES_MIN) :] if quick else points
-        self._model = self._made(*_worth_keeping(*read, recent), natural, points)
+        self._model = self._made(*_worth_keeping(*read, points), natural, points)
         self._published_samples = self._samples
         self._set_standard()
-        self._watch.begin(self._mean, self._scale)
         self._show()
         return [self._model]
 
@@ -227,6 +223,8 @@ class SegmentLearner:
         centres, shares = group_means(groups, micro, micro_shares)
         labels, squared = _nearest(points, centres)
         old_labels, far = self._seen_before(points, old_centres)
+        newest = self._memory.newest(self._settings.publish_every_samples)[0]
+        strange = newest[self._seen_before(self._standardised(signed_logs(newest)), old_centres)[1]]
         numbers = self._number(
             centres, shares, old_centres, _reach(labels, old_labels, far, (len(centres), len(old_centres)), squared)
         )
@@ -278,7 +276,7 @@ class SegmentLearner:
             stability=stability,
             davies_bouldin=index,
             micro=np.bincount(groups, minlength=len(centres)).astype(np.int32),
-            emerging=self._emerging(natural, points, far),
+            emerging=self._emerging(strange, len(newest), natural),
         )
 
     def _to_be_judged(self) -> bool:
@@ -316,15 +314,13 @@ class SegmentLearner:
         labels, squared = _nearest(points, old_centres)
         return labels, squared > FAR_SPREADS**2 * self._usual[labels]
 
-    def _emerging(self, natural: np.ndarray, points: np.ndarray, far: np.ndarray) -> Emerging:
-        """What fits none of the segments before, among the newest samples."""
-        newest = slice(-self._settings.publish_every_samples, None)
-        strange = far[newest]
+    def _emerging(self, strange: np.ndarray, of: int, usual: np.ndarray) -> Emerging:
+        """What fits none of the segments before: the `strange` ones of so many newest samples, beside `usual` ones."""
         told: list[tuple[str, float, float]] = []
-        if strange.sum() >= EMERGING_TOLD_MIN:
-            own = natural[newest][strange].mean(0, dtype=np.float64)
-            told = traits(points[newest][strange].mean(0), own, natural.mean(0, dtype=np.float64))
-        return Emerging(float(strange.mean()), len(strange), told)
+        if len(strange) >= EMERGING_TOLD_MIN:
+            centre = self._standardised(signed_logs(strange)).mean(0)
+            told = traits(centre, strange.mean(0, dtype=np.float64), usual.mean(0, dtype=np.float64))
+        return Emerging(len(strange) / of, of, told)
 
     def _number(self, centres: np.ndarray, shares: np.ndarray, old: np.ndarray, reach: np.ndarray) -> np.ndarray:
         """Stable numbers int32[k] of the centres; `old` float64[o, d] are those of the version before, `reach`

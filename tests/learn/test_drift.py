@@ -13,7 +13,7 @@ from operators.catalogue import EMERGING, Catalogue
 from operators.decayed_kmeans import DecayedKMeans
 from operators.kernels import assign as kernels
 from operators.learn import Learner, LearnSettings
-from operators.learn.drift import DriftWatch
+from operators.learn.drift import DriftWatch, UsualByHour
 from operators.learn.lineage import fate, origin
 from operators.segment_quality import adjusted_rand
 from state.features import DIMENSIONS
@@ -22,6 +22,9 @@ from state.models import SegmentModel
 from state.samples import in_order
 
 CHANGE_AT = 3_000
+TICK_MS = 60_000
+"""Between two samples: the change comes after two days."""
+
 NO_OUTCOMES = np.zeros(0, np.uint8)
 
 
@@ -37,7 +40,7 @@ def _crowd(seed: int, n: int = 6_000, change_at: int = CHANGE_AT) -> tuple[np.nd
 def _learn(learner: Learner, x: np.ndarray, size: int = 100, first: int = 0) -> list[Any]:
     out: list[Any] = []
     for at in range(0, len(x), size):
-        ts = 1_000 * np.arange(first + at, first + min(at + size, len(x)), dtype=np.int64) + 1
+        ts = TICK_MS * np.arange(first + at, first + min(at + size, len(x)), dtype=np.int64) + 1
         out += learner.process([in_order("segments", x[at : at + size], NO_OUTCOMES, ts)])
     return out
 
@@ -84,7 +87,7 @@ def test_small_segment_keeps_its_number_through_a_change_of_others(seed: int) ->
     now = _labels(versions[-1], x[-1_000:][truth[-1_000:] == 5])
     assert np.bincount(was).argmax() == np.bincount(now).argmax()
     card = next(c for c in versions[-1].cards if c.number == np.bincount(now).argmax())
-    assert not card.retired_at and not card.heirs and card.born_at < 1_000 * CHANGE_AT
+    assert not card.retired_at and not card.heirs and card.born_at < TICK_MS * CHANGE_AT
 
 
 def test_change_is_published_at_once() -> None:
@@ -120,7 +123,7 @@ def test_new_behaviour_is_told_as_emerging_and_then_becomes_a_segment() -> None:
     (fields,) = Catalogue(Metrics()).process([found])
     told = orjson.loads(fields[EMERGING])
     assert told["share"] == pytest.approx(found.emerging.share, abs=1e-4)
-    born = [card for card in versions[-1].cards if card.born_at > 1_000 * CHANGE_AT and card.born_by == "birth"]
+    born = [card for card in versions[-1].cards if card.born_at > TICK_MS * CHANGE_AT and card.born_by == "birth"]
     assert born and not born[0].parents
     assert _count(metrics, "segment_emerging_share") < 0.05
     assert _count(metrics, "segment_changes_total", change="birth") >= 6
@@ -137,7 +140,7 @@ def test_restart_around_a_change_changes_nothing(at: int) -> None:
     second = Learner("segments", LearnSettings(), Metrics(), first.snapshot())
     for start in range(at, len(x), 41):
         cut = x[start : start + 41]
-        ts = 1_000 * np.arange(start, start + len(cut), dtype=np.int64) + 1
+        ts = TICK_MS * np.arange(start, start + len(cut), dtype=np.int64) + 1
         second.process([in_order("segments", cut, NO_OUTCOMES, ts)])
     (expected,), (found,) = whole.finish(), second.finish()
     for name in expected.__slots__:
@@ -158,24 +161,53 @@ def test_lineage_says_where_from_and_where_to() -> None:
     assert {"birth", "split", "merge", "death"} == set(LINEAGE)
 
 
+def _watched(second: float, shift: float, day: bool = False) -> list[tuple[int, str]]:
+    """Signals, with their blocks, of blocks half an hour long over five days; from the fourth on distances are `second`
+    times as large and a feature is `shift` higher, or with `day` only between noon and 6 pm, but every day."""
+    rng = np.random.default_rng(0)
+    watch = DriftWatch(3)
+    found = []
+    for block in range(5 * 48):
+        other = block % 48 in range(24, 36) if day else block >= 4 * 48
+        logs = rng.normal(0.0, 1.0, (32, 3)) + np.array([shift * other, 0.0, 0.0])
+        ratios = rng.gamma(6.0, 1.0 / 6.0, 32) * (second if other else 1.0)
+        ts = 1_800_000 * block + 56_000 * np.arange(32)
+        found += [(block, signal) for signal in watch.look(logs, ratios, np.ones(3), ts)]
+    return found
+
+
 def test_drift_watch_tells_a_rise_of_distances_from_a_fall() -> None:
     """A fall is no drift: the segments fit better. A feature's change is another signal than the distances'."""
-    rng = np.random.default_rng(0)
+    assert _watched(1.0, 0.0) == []
+    assert _watched(0.5, 0.0) == []
+    ((at, signal),) = _watched(1.6, 0.0)
+    assert signal == "inertia" and 192 <= at < 200
+    ((at, signal),) = _watched(1.0, 1.5)
+    assert signal == "features" and 192 <= at < 240
 
-    def run(second: float, shift: float) -> set[str]:
-        watch = DriftWatch(3)
-        watch.begin(np.zeros(3), np.ones(3))
-        found: set[str] = set()
-        for block in range(120):
-            late = block >= 60
-            logs = rng.normal(0.0, 1.0, (32, 3)) + np.array([shift * late, 0.0, 0.0])
-            found.update(watch.look(logs, rng.gamma(6.0, 1.0 / 6.0, 32) * (second if late else 1.0)))
-        return found
 
-    assert run(1.0, 0.0) == set()
-    assert run(0.5, 0.0) == set()
-    assert run(1.6, 0.0) == {"inertia"}
-    assert run(1.0, 1.5) == {"features"}
+def test_rise_of_no_account_is_no_drift() -> None:
+    """A detector finds it; nobody has to learn anew for it."""
+    assert _watched(1.1, 0.0) == []
+
+
+def test_what_is_so_every_day_is_no_drift() -> None:
+    """Other shoppers in the afternoon, farther from their segments, and that from the first day on."""
+    assert _watched(1.6, 1.5, day=True) == []
+
+
+def test_usual_by_hour_is_what_earlier_days_told() -> None:
+    """Nothing on the first day; then the day before, then half of it and half of what was before that; an hour that had
+    too few samples waits for those of the next day."""
+    usual = UsualByHour(1)
+    nine = 9 * 3_600_000 + 60_000 * np.arange(10)
+    day = 86_400_000
+    assert np.isnan(usual.of(np.full((10, 1), 2.0), nine)).all()
+    assert usual.of(np.full((10, 1), 4.0), nine + day).tolist() == [[2.0]] * 10
+    assert usual.of(np.full((4, 1), 8.0), nine[:4] + 2 * day).tolist() == [[3.0]] * 4
+    assert usual.of(np.full((4, 1), 6.0), nine[:4] + 3 * day).tolist() == [[3.0]] * 4
+    assert usual.of(np.full((1, 1), 0.0), nine[:1] + 4 * day).tolist() == [[5.0]]
+    assert np.isnan(usual.of(np.zeros((1, 1)), nine[:1] + 4 * day + 3_600_000)).all()
 
 
 def test_quickened_clusterer_is_where_the_newest_points_are() -> None:

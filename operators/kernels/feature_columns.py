@@ -17,7 +17,7 @@ from operators.kernels.profile_parts import gap_mean, gap_spread
 from operators.kernels.tastes import GUARD_BITS, LOG_UNIT, median_of
 from operators.kernels.windows import LENGTHS, SIZES_MS, TILE_MS, WINDOWS
 from state.batches import MONEY_UNIT
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.hashing import hash_text
 from state.profile_table import (
     CART,
@@ -305,6 +305,7 @@ def feature_columns(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, numb
     a value that is not kept: 0). A text is 0 where there is none or an attribute is no text; an attribute told as the
     empty text has the hash of that.
     """
+    profiles, sessions, slabs, plan = borrowed((profiles, sessions, slabs, plan))
     begins = np.empty(WINDOWS, np.int64)
     sums = np.zeros(len(plan.window_tags) * WINDOWS, np.int64)
     totals, heaviest = np.zeros(len(plan.taste_tags), np.int64), np.zeros(len(plan.taste_tags), np.int64)

@@ -25,7 +25,7 @@ from operators.kernels.feature_columns import (
     slot_of,
 )
 from operators.kernels.windows import LENGTHS, SIZES_MS, TILE_MS, WINDOWS
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.profile_table import CART, CART_ACTS
 
 NEVER = np.int64(2**62)
@@ -134,6 +134,7 @@ def next_crossing_ms(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, thr
     early nor late; of a number with nan among its thresholds, that of its next change (of one that grows with time, the
     next millisecond). Numbers without thresholds cost and tell nothing.
     """
+    profiles, sessions, slabs, plan = borrowed((profiles, sessions, slabs, plan))
     tiles = np.zeros((len(plan.window_tags), WINDOWS, _TILES_MAX), np.int64)
     days = np.zeros(_TILES_MAX, np.int64)
     cart_room = np.zeros(1, CART)

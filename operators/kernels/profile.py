@@ -50,7 +50,7 @@ from state.batches import (
     VIEW,
     WISHLIST,
 )
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.features import DIMENSIONS
 from state.hashing import finish
 from state.profile_table import (
@@ -238,6 +238,7 @@ def take_in(
     Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
     purchases, churns, changes.
     """
+    events, profiles, sessions, slabs, rules = borrowed((events, profiles, sessions, slabs, rules))
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
     new_values, new_facts = found[:2], found[2:]

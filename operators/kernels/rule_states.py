@@ -19,7 +19,7 @@ from operators.kernels.sequences import judge, runs_out_ms, tidy
 from operators.kernels.slabs import give_back, take_row
 from operators.kernels.triggers import NEVER
 from state.batches import RULE
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.profile_table import RULE_STATES_MAX
 
 Rules = namedtuple(
@@ -227,6 +227,7 @@ def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, posit
 def settle_all(profiles, slabs, rules, who, as_of, true, crossing, out, n):
     """The conditions of the shoppers of rows who[i], at positions i, hold as of as_of[i]: `true` uint8[m, rules];
     `crossing` int64[m] when time may change a feature next."""
+    profiles, slabs, rules = borrowed((profiles, slabs, rules))
     for i in range(len(who)):
         row = profiles.rows[who[i]]
         row.crossing = 0

@@ -8,7 +8,7 @@ from operators.kernels.profile_parts import close_decision, release
 from operators.kernels.rule_states import pass_time
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.profile_table import CART, CART_ACTS, PENDING_MAX
 
 TRIGGERS_A_ROW = PENDING_MAX + CART_ACTS + 4
@@ -27,6 +27,7 @@ def sweep(
     m more places, for a decision of each model, and in `out` for TRIGGERS_A_ROW transitions and one of each rule a row.
     Returns (places, purchases, churns, transitions).
     """
+    profiles, sessions, slabs, rules, out = borrowed((profiles, sessions, slabs, rules, out))
     held = np.zeros(CART_ACTS, np.int64)
     cart_room = np.zeros(1, CART)
     cart = cart_room[0]
@@ -84,6 +85,7 @@ def sweep(
 def look_again(profiles, sessions, slabs, who, places, now, limits, due, change):
     """When the shoppers in `who` are to be looked at next: `due` int64[rows], the watermark at which something may
     follow from absence; `change` int64[rows], when a figure as of now changes by the passing of time alone."""
+    profiles, sessions, slabs = borrowed((profiles, sessions, slabs))
     held = np.zeros(CART_ACTS, np.int64)
     cart_room = np.zeros(1, CART)
     cart = cart_room[0]

@@ -67,11 +67,12 @@ def sweep(
             sessions.dirty[r] = 1
         # An event may still come at the watermark itself; what time changes then is asked after it.
         until = min(watermark - 1, passed)
-        # Room is left for those to come; who has to wait for it is looked at again.
-        room = len(out) - (TRIGGERS_A_ROW + len(rules.places)) * (len(looked_at) - 1 - i)
-        n = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out[:room], n)
         if 0 < row.crossing <= until:
-            continue
+            # Room is left for those to come; who has to wait for it is looked at again.
+            room = len(out) - (TRIGGERS_A_ROW + len(rules.places)) * (len(looked_at) - 1 - i)
+            n = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out[:room], n)
+            if 0 < row.crossing <= until:
+                continue
         if passed == row.event_ts + limits[TTL]:
             release(profiles, sessions, slabs, rules.members, r)
             flags[p, 0] = 0

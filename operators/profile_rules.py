@@ -58,15 +58,12 @@ class ProfileRules:
             version=placed.version,
             members=np.zeros(RULES_MAX, np.int64),
             sequences=compile_sequences(rules.rules),
-            who=np.zeros(1, np.int32),
-            as_of=np.zeros(1, np.int64),
             numbers=np.zeros(len(rules.numbers)),
             texts=np.zeros(len(rules.texts), np.uint64),
             points=np.zeros(len(rules.scores)),
             values=np.zeros(STACK_MAX),
             truths=np.zeros(STACK_MAX, np.int64),
             room=room_for(plan.arrays),
-            crossing=np.zeros(1, np.int64),
         )
         steps = len(self.view.sequences.kinds)
         self.chunks_a_row = 1 + -(-steps // CELLS_A_CHUNK) if steps else 0

@@ -102,6 +102,7 @@ FAVOURITE, TEXT_ATTRIBUTE = range(2)
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 EMPTY_TEXT = np.uint64(hash_text(""))
+TILES_MAX = max(LENGTHS)
 _TEXT, _NUMBER, _BOOL = range(3)
 
 
@@ -310,9 +311,11 @@ Room = namedtuple(
         "held",
         "played",
         "bits",
+        "tiles",
+        "days",
     ],
 )
-"""What `features_of` writes to as it works: arrays made once by `room_for`."""
+"""What `features_of` and `crossing_of` write to as they work: arrays made once by `room_for`."""
 
 
 @kernel
@@ -334,6 +337,8 @@ def room_for(plan):
         np.zeros(CART_ACTS, np.int64),
         np.zeros(4, np.int64),
         np.zeros(1, np.uint64),
+        np.zeros((len(plan.window_tags), WINDOWS, TILES_MAX), np.int64),
+        np.zeros(TILES_MAX, np.int64),
     )
 
 

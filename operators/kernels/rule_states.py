@@ -13,7 +13,7 @@ from collections import namedtuple
 import numpy as np
 
 from operators.kernels.feature_columns import features_of
-from operators.kernels.feature_crossings import next_crossing_ms
+from operators.kernels.feature_crossings import crossing_of, stays
 from operators.kernels.rules import evaluate_one
 from operators.kernels.sequences import judge, runs_out_ms, tidy
 from operators.kernels.slabs import give_back, take_row
@@ -36,15 +36,12 @@ Rules = namedtuple(
         "version",
         "members",
         "sequences",
-        "who",
-        "as_of",
         "numbers",
         "texts",
         "points",
         "values",
         "truths",
         "room",
-        "crossing",
     ],
 )
 """The rules of a shop as kernels see them.
@@ -52,8 +49,8 @@ Rules = namedtuple(
 `plan` Plan and `thresholds` Thresholds of the features; `code`, `constants`, `hashes` the program; `absents`
 float64[k] what stands for a number that is not there; `places` int64[rules] the bit of each rule in a set of them;
 `hold_ms` int64[rules]; `version` of them all, 0 to 255; `members` int64[RULES_MAX] how many shoppers each bit has;
-`sequences` Sequences. Room for one shopper: `who` int32[1], `as_of` int64[1], `numbers` float64[k], `texts` uint64[t],
-`points` float64[scores], `values` float64[STACK_MAX], `truths` int64[STACK_MAX], `room` Room, `crossing` int64[1].
+`sequences` Sequences. Room for one shopper: `numbers` float64[k], `texts` uint64[t], `points` float64[scores], `values`
+float64[STACK_MAX], `truths` int64[STACK_MAX], `room` Room.
 """
 
 
@@ -164,7 +161,7 @@ def settle(slabs, row, rules, true, position, at, out, n):
     return _enter_and_leave(slabs.rule_states, row, rules, true, position, at, out, n)
 
 
-@kernel
+@inlined
 def _soonest(slabs, row, rules, crossing_ms, now):
     """When, after now, a feature crosses a number, a run of a sequence is over or a rule lets go; 0 for never."""
     at = np.int64(crossing_ms)
@@ -204,12 +201,9 @@ def _ask(profiles, sessions, slabs, rules, r, at, gap_ms):
 @kernel
 def _next_ms(profiles, sessions, slabs, rules, r, at, gap_ms):
     """When after `at` time alone may change a segment of the shopper of row r."""
-    rules.who[0] = r
-    rules.as_of[0] = at
-    next_crossing_ms(
-        profiles, sessions, slabs, rules.who, 1, rules.as_of, gap_ms, rules.plan, rules.thresholds, rules.crossing
-    )
-    return _soonest(slabs, profiles.rows[r], rules, rules.crossing[0], at)
+    row = profiles.rows[r]
+    crossing_ms = crossing_of(row, sessions.rows[r], slabs, at, gap_ms, rules.plan, rules.thresholds, rules.room)
+    return _soonest(slabs, row, rules, crossing_ms, at)
 
 
 @kernel
@@ -235,7 +229,11 @@ def catch_up(profiles, sessions, slabs, rules, r, acted, until_ms, gap_ms, posit
     if acted and n + len(rules.places) <= len(out):
         true = _ask(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
         n = settle(slabs, row, rules, true, position, row.event_ts, out, n)
-        row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
+        # When time changes something matters only if that comes first: asked after its last event the shopper is told.
+        if stays(rules.numbers, sessions.rows[r], row.event_ts, until_ms - 1, gap_ms, rules.plan, rules.thresholds):
+            row.crossing = _soonest(slabs, row, rules, NEVER, row.event_ts)
+        else:
+            row.crossing = _next_ms(profiles, sessions, slabs, rules, r, row.event_ts, gap_ms)
     if 0 < row.crossing < until_ms:
         n = pass_time(profiles, sessions, slabs, rules, r, until_ms - 1, gap_ms, position, out, n)
     if n + len(rules.places) > len(out):

@@ -147,7 +147,7 @@ def _enter_and_leave(states, row, rules, true, position, at, out, n):
     return n
 
 
-@kernel
+@inlined
 def settle(slabs, row, rules, true, position, at, out, n):
     """The conditions whose bits are in `true` (uint64), those of sequences still to be added, hold as of `at`: write
     what the shopper enters and leaves to `out` (TRANSITION) from place n on, which has room for as many as there are

@@ -77,8 +77,9 @@ def _passes(sequences, t, event, told, price):
 
 @kernel
 def _matches(sequences, s, event, told, price):
+    """Is an event, of the kind of step s, one that it asks for?"""
     kind = event.kind
-    if kind != sequences.kinds[s] or (kind == CUSTOM and event.aux != sequences.customs[s]):
+    if kind == CUSTOM and event.aux != sequences.customs[s]:
         return False
     if kind == PURCHASE and event.value <= 0:
         return False
@@ -104,7 +105,7 @@ def go_on(cells, row, sequences, places, event, told, price):
         n = sequences.starts[q + 1] - first
         base = places[sequences.rules[q]] * _STAGES
         for k in range(n - 1, -1, -1):  # from the last: one event is one step of a run
-            if not _matches(sequences, first + k, event, told, price):
+            if sequences.kinds[first + k] != event.kind or not _matches(sequences, first + k, event, told, price):
                 continue
             began = event.ts
             if k > 0:

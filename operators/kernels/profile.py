@@ -12,6 +12,7 @@ from operators.kernels.profile_parts import (
     close_decision,
     keep_sample,
     open_decision,
+    open_place,
     release,
     set_attribute,
     take_order,
@@ -269,11 +270,7 @@ def take_in(
         p = place_of[r]
         if p < 0:
             p = places
-            place_of[r] = p
-            who[p] = r
-            flags[p, 0] = 0
-            flags[p, 1] = 1 if row.events == 0 and row.refused == 0 else 0
-            flags[p, 2] = 0
+            open_place(place_of, who, flags, p, r, row.events == 0 and row.refused == 0)
             places += 1
         profiles.dirty[r] = 1
         if event.head:
@@ -341,7 +338,7 @@ def take_in(
                         slabs.decisions, row.churn_decision, ts > due, limits[CHURN_HORIZON], ts, churns, n_churns
                     )
                     row.churn_decision = 0
-            before_act(slabs, row, s, ts, limits)
+            before_act(slabs, row, ts, limits)
             key = _advance(slabs, row, ts, limits[HALF_LIFE])
             weight = fading_weight(ts, limits[HALF_LIFE], np.int64(row.period))
             visit = _visit(slabs, row, s, event, order, limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.profile_parts import close_decision, release
+from operators.kernels.profile_parts import close_decision, open_place, release
 from operators.kernels.rule_states import pass_time
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
@@ -41,11 +41,7 @@ def sweep(
         p = place_of[r]
         if p < 0:
             p = places
-            place_of[r] = p
-            who[p] = r
-            flags[p, 0] = 0
-            flags[p, 1] = 0
-            flags[p, 2] = 0
+            open_place(place_of, who, flags, p, r, False)
             places += 1
         passed = min(watermark, row.event_ts + limits[TTL])
         if row.purchase_decision > 0 and slabs.decisions.rows[row.purchase_decision - 1].due < passed:

@@ -12,8 +12,8 @@ from operators.kernels.feature_columns import Plan, feature_columns
 from operators.kernels.feature_crossings import Thresholds, next_crossing_ms
 from operators.kernels.slabs import Slab, Slabs
 from operators.kernels.tastes import told_tag
-from operators.kernels.windows import custom_tag
-from operators.profile_settings import ProfileSettings
+from operators.kernels.windows import SIZES_MS, custom_tag
+from operators.profile_settings import DAY_MS, ProfileSettings
 from state.batches import MONEY_UNIT
 from state.features import MEASURES, WEEKDAYS, WINDOWS, catalogue, custom_features
 from state.hashing import hash_text
@@ -92,7 +92,20 @@ class FeaturePlan:
             raise ValueError(f'"{min(unknown)}" has thresholds, but is not among the numbers of the plan')
         values = [np.unique(np.array([*compared_with.get(name, ())], np.float64)) for name in self.numbers]
         starts = np.concatenate([[0], np.cumsum([len(of) for of in values])]).astype(np.int64)
-        return Thresholds(starts, np.concatenate([np.empty(0), *values]))
+        kinds = [int(kind) if len(of) else -1 for kind, of in zip(self.arrays.kinds, values, strict=True)]
+        tiles = [
+            SIZES_MS[w % len(WINDOWS)]
+            for w, kind in zip(self.arrays.first, kinds, strict=True)
+            if kind == kernels.WINDOW
+        ]
+        tiles += [DAY_MS] if kernels.ACTIVE_DAYS in kinds else []
+        return Thresholds(
+            starts,
+            np.concatenate([np.empty(0), *values]),
+            tile_ms=min(tiles, default=0),
+            by_session=any(kernels.SESSION_EVENTS <= kind <= kernels.SESSION_ORDERS for kind in kinds),
+            growing=np.flatnonzero(np.isin(kinds, (kernels.RECENCY, kernels.CART_MINUTES))),
+        )
 
     def columns(
         self, profiles: Slab, sessions: Slab, slabs: Slabs, who: np.ndarray, as_of: np.ndarray

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from operators.feature_plan import EVERY_CHANGE, FeaturePlan
+from operators.kernels.feature_columns import room_for
 from operators.kernels.rule_states import Rules, fill_absent, settle_all
+from operators.kernels.rules import STACK_MAX
 from operators.profile_settings import ProfileSettings
 from operators.profile_store import ProfileStore
 from operators.rules.ruleset import Ruleset
@@ -56,13 +58,12 @@ class ProfileRules:
             version=placed.version,
             members=np.zeros(RULES_MAX, np.int64),
             sequences=compile_sequences(rules.rules),
-            who=np.zeros(1, np.int32),
-            as_of=np.zeros(1, np.int64),
-            numbers=np.zeros((1, len(rules.numbers))),
-            texts=np.zeros((1, len(rules.texts)), np.uint64),
-            true=np.zeros((1, self.count), np.uint8),
-            points=np.zeros((1, len(rules.scores))),
-            crossing=np.zeros(1, np.int64),
+            numbers=np.zeros(len(rules.numbers)),
+            texts=np.zeros(len(rules.texts), np.uint64),
+            points=np.zeros(len(rules.scores)),
+            values=np.zeros(STACK_MAX),
+            truths=np.zeros(STACK_MAX, np.int64),
+            room=room_for(plan.arrays),
         )
         steps = len(self.view.sequences.kinds)
         self.chunks_a_row = 1 + -(-steps // CELLS_A_CHUNK) if steps else 0

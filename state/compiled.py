@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import types
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,3 +102,30 @@ def inlined(function: F) -> F:
     """Like `kernel`, for a small function that is to be part of whatever kernel calls it: slower to compile, faster
     to run where it is large, called from one place, and takes many arrays."""
     return _compile(function, forceinline=True)
+
+
+def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = array.meminfo.type(None)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        parts = [builder.extract_value(value, k) for k in range(len(kind))]
+        lent = [_without_owner(context, builder, *part) for part in zip(cast(Any, kind).types, parts, strict=True)]
+        return context.make_tuple(builder, kind, lent)
+    return value
+
+
+def _borrowed(_context: Any, value: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _without_owner(context, builder, signature.args[0], arguments[0])
+
+    return value(value), code
+
+
+borrowed: Any = intrinsic(_borrowed)
+"""In a kernel: its arguments, arrays or (named) tuples of them, however nested, without the counting of references.
+
+Whoever called the kernel holds them until it is over, so nothing has to be counted; but where functions hand dozens of
+arrays on, each call counts each of them up and down, which takes a microsecond. What is borrowed may not be returned.
+"""

@@ -17,7 +17,7 @@ from operators.kernels.profile_parts import gap_mean, gap_spread
 from operators.kernels.tastes import GUARD_BITS, LOG_UNIT, median_of
 from operators.kernels.windows import LENGTHS, SIZES_MS, TILE_MS, WINDOWS
 from state.batches import MONEY_UNIT
-from state.compiled import kernel
+from state.compiled import borrowed, inlined, kernel
 from state.hashing import hash_text
 from state.profile_table import (
     CART,
@@ -102,6 +102,7 @@ FAVOURITE, TEXT_ATTRIBUTE = range(2)
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 EMPTY_TEXT = np.uint64(hash_text(""))
+TILES_MAX = max(LENGTHS)
 _TEXT, _NUMBER, _BOOL = range(3)
 
 
@@ -293,6 +294,121 @@ def _attribute(attributes, row, name):
     return np.int64(-1), np.uint64(0)
 
 
+Room = namedtuple(
+    "Room",
+    [
+        "begins",
+        "sums",
+        "totals",
+        "heaviest",
+        "favourites",
+        "shares",
+        "keys",
+        "weights",
+        "terms",
+        "partials",
+        "cart",
+        "held",
+        "played",
+        "bits",
+        "tiles",
+        "days",
+    ],
+)
+"""What `features_of` and `crossing_of` write to as they work: arrays made once by `room_for`."""
+
+
+@kernel
+def room_for(plan):
+    """A Room for a Plan."""
+    tastes, shares = len(plan.taste_tags), len(plan.share_slots)
+    return Room(
+        np.zeros(WINDOWS, np.int64),
+        np.zeros(len(plan.window_tags) * WINDOWS, np.int64),
+        np.zeros(tastes, np.int64),
+        np.zeros(tastes, np.int64),
+        np.zeros(tastes, np.uint64),
+        np.zeros(shares, np.int64),
+        np.zeros(VALUES_KEPT, np.int64),
+        np.zeros(VALUES_KEPT, np.int64),
+        np.zeros(VALUES_KEPT + 1),
+        np.zeros(VALUES_KEPT + 1),
+        np.zeros(1, CART),
+        np.zeros(CART_ACTS, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(1, np.uint64),
+        np.zeros((len(plan.window_tags), WINDOWS, TILES_MAX), np.int64),
+        np.zeros(TILES_MAX, np.int64),
+    )
+
+
+@inlined
+def features_of(row, s, slabs, now, gap_ms, plan, room, numbers, texts):
+    """One row of `feature_columns`: of a shopper's PROFILE_ROW and SESSION_ROW as of `now` into `numbers` float64[k]
+    and `texts` uint64[m]; `room` Room of the plan is written to."""
+    sums, totals, heaviest, favourites, shares = room.sums, room.totals, room.heaviest, room.favourites, room.shares
+    played, bits = room.played, room.bits
+    as_float = bits.view(np.float64)
+    active = np.int64(0)
+    level = 1.0
+    if plan.needs[N_WINDOWS] or plan.needs[N_DAYS]:
+        active = _sum_windows(slabs.cells, row.cells, now, plan, room.begins, sums)
+    if plan.needs[N_TASTES]:
+        _weigh_tastes(slabs, row.tastes, plan, totals, heaviest, favourites, shares)
+    if plan.needs[N_PRICES]:
+        level = _price_level(slabs, row.tastes, room.keys, room.weights, room.terms, room.partials)
+    if plan.needs[N_CART]:
+        played[:] = 0
+        if row.cart > 0:
+            cart = room.cart[0]
+            load(slabs.carts, row.cart, cart)
+            played[0], played[1], played[2], played[3] = play(cart, room.held)
+    alive = s.open > 0 and now <= s.end[0] + gap_ms
+    for f in range(len(plan.kinds)):
+        kind, first, second = plan.kinds[f], plan.first[f], plan.second[f]
+        if kind == WINDOW:
+            x = divide(sums[first], second)
+        elif kind == ACTIVE_DAYS:
+            x = np.float64(active)
+        elif kind <= DAYS_KNOWN or kind == MEAN_PRICE:
+            x = _of_life(row, kind)
+        elif kind == RECENCY:
+            x = (now - row.newest[first]) / DAY_MS if row.newest[first] != 0 else -1.0
+        elif kind == HOURS:
+            x = _share_of(row.hours, first, second)
+        elif kind == WEEKDAY:
+            x = _share_of(row.weekdays, first, first + 1)
+        elif kind == SESSIONS:
+            x = np.float64(np.int64(s.closed) + np.int64(s.open))
+        elif kind <= SESSION_ORDERS:
+            x = session_figure(s, kind) if alive else 0.0
+        elif kind == PRICE_LEVEL:
+            x = level
+        elif kind == FOCUS:
+            x = divide(heaviest[first], totals[first]) if totals[first] > 0 else 0.0
+        elif kind == SHARE:
+            total = totals[plan.share_slots[first]]
+            x = divide(shares[first], total) if total > 0 else 0.0
+        elif kind <= CART_MINUTES:
+            x = _cart_figure(kind, played, now)
+        else:
+            x = np.nan
+            type_, bits[0] = _attribute(slabs.attributes, row, plan.named[f])
+            if type_ == _NUMBER:
+                x = as_float[0]
+            elif type_ == _BOOL:
+                x = 1.0 if as_float[0] != 0.0 else 0.0
+        numbers[f] = x
+    for f in range(len(plan.text_kinds)):
+        if plan.text_kinds[f] == FAVOURITE:
+            texts[f] = favourites[plan.text_slots[f]]
+        else:
+            type_, value = _attribute(slabs.attributes, row, plan.text_named[f])
+            texts[f] = np.uint64(0)
+            if type_ == _TEXT:
+                texts[f] = value if value != np.uint64(0) else EMPTY_TEXT
+
+
 @kernel
 def feature_columns(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, numbers, texts):
     """Fill the columns of a plan for the shoppers of rows who[:n] (int32) as of the times as_of[:n] (int64, ms).
@@ -305,78 +421,9 @@ def feature_columns(profiles, sessions, slabs, who, n, as_of, gap_ms, plan, numb
     a value that is not kept: 0). A text is 0 where there is none or an attribute is no text; an attribute told as the
     empty text has the hash of that.
     """
-    begins = np.empty(WINDOWS, np.int64)
-    sums = np.zeros(len(plan.window_tags) * WINDOWS, np.int64)
-    totals, heaviest = np.zeros(len(plan.taste_tags), np.int64), np.zeros(len(plan.taste_tags), np.int64)
-    favourites = np.zeros(len(plan.taste_tags), np.uint64)
-    shares = np.zeros(len(plan.share_slots), np.int64)
-    keys, weights = np.empty(VALUES_KEPT, np.int64), np.empty(VALUES_KEPT, np.int64)
-    terms, partials = np.empty(VALUES_KEPT + 1), np.empty(VALUES_KEPT + 1)
-    cart_room = np.zeros(1, CART)
-    cart = cart_room[0]
-    held = np.zeros(CART_ACTS, np.int64)
-    played = np.zeros(4, np.int64)
-    bits = np.zeros(1, np.uint64)
-    as_float = bits.view(np.float64)
-    active = np.int64(0)
-    level = 1.0
+    profiles, sessions, slabs, plan = borrowed((profiles, sessions, slabs, plan))
+    room = room_for(plan)
     for i in range(n):
-        row = profiles.rows[who[i]]
-        s = sessions.rows[who[i]]
-        now = as_of[i]
-        if plan.needs[N_WINDOWS] or plan.needs[N_DAYS]:
-            active = _sum_windows(slabs.cells, row.cells, now, plan, begins, sums)
-        if plan.needs[N_TASTES]:
-            _weigh_tastes(slabs, row.tastes, plan, totals, heaviest, favourites, shares)
-        if plan.needs[N_PRICES]:
-            level = _price_level(slabs, row.tastes, keys, weights, terms, partials)
-        if plan.needs[N_CART]:
-            played[:] = 0
-            if row.cart > 0:
-                load(slabs.carts, row.cart, cart)
-                played[0], played[1], played[2], played[3] = play(cart, held)
-        alive = s.open > 0 and now <= s.end[0] + gap_ms
-        for f in range(len(plan.kinds)):
-            kind, first, second = plan.kinds[f], plan.first[f], plan.second[f]
-            if kind == WINDOW:
-                x = divide(sums[first], second)
-            elif kind == ACTIVE_DAYS:
-                x = np.float64(active)
-            elif kind <= DAYS_KNOWN or kind == MEAN_PRICE:
-                x = _of_life(row, kind)
-            elif kind == RECENCY:
-                x = (now - row.newest[first]) / DAY_MS if row.newest[first] != 0 else -1.0
-            elif kind == HOURS:
-                x = _share_of(row.hours, first, second)
-            elif kind == WEEKDAY:
-                x = _share_of(row.weekdays, first, first + 1)
-            elif kind == SESSIONS:
-                x = np.float64(np.int64(s.closed) + np.int64(s.open))
-            elif kind <= SESSION_ORDERS:
-                x = session_figure(s, kind) if alive else 0.0
-            elif kind == PRICE_LEVEL:
-                x = level
-            elif kind == FOCUS:
-                x = divide(heaviest[first], totals[first]) if totals[first] > 0 else 0.0
-            elif kind == SHARE:
-                total = totals[plan.share_slots[first]]
-                x = divide(shares[first], total) if total > 0 else 0.0
-            elif kind <= CART_MINUTES:
-                x = _cart_figure(kind, played, now)
-            else:
-                x = np.nan
-                type_, bits[0] = _attribute(slabs.attributes, row, plan.named[f])
-                if type_ == _NUMBER:
-                    x = as_float[0]
-                elif type_ == _BOOL:
-                    x = 1.0 if as_float[0] != 0.0 else 0.0
-            numbers[i, f] = x
-        for f in range(len(plan.text_kinds)):
-            if plan.text_kinds[f] == FAVOURITE:
-                texts[i, f] = favourites[plan.text_slots[f]]
-            else:
-                type_, value = _attribute(slabs.attributes, row, plan.text_named[f])
-                texts[i, f] = np.uint64(0)
-                if type_ == _TEXT:
-                    texts[i, f] = value if value != np.uint64(0) else EMPTY_TEXT
-    cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before
+        row, s = profiles.rows[who[i]], sessions.rows[who[i]]
+        features_of(row, s, slabs, as_of[i], gap_ms, plan, room, numbers[i], texts[i])
+    room.cart[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before

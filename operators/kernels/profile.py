@@ -12,6 +12,7 @@ from operators.kernels.profile_parts import (
     close_decision,
     keep_sample,
     open_decision,
+    open_place,
     release,
     set_attribute,
     take_order,
@@ -50,7 +51,7 @@ from state.batches import (
     VIEW,
     WISHLIST,
 )
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.features import DIMENSIONS
 from state.hashing import finish
 from state.profile_table import (
@@ -238,6 +239,7 @@ def take_in(
     Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
     purchases, churns, changes.
     """
+    events, profiles, sessions, slabs, rules = borrowed((events, profiles, sessions, slabs, rules))
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
     new_values, new_facts = found[:2], found[2:]
@@ -268,11 +270,7 @@ def take_in(
         p = place_of[r]
         if p < 0:
             p = places
-            place_of[r] = p
-            who[p] = r
-            flags[p, 0] = 0
-            flags[p, 1] = 1 if row.events == 0 and row.refused == 0 else 0
-            flags[p, 2] = 0
+            open_place(place_of, who, flags, p, r, row.events == 0 and row.refused == 0)
             places += 1
         profiles.dirty[r] = 1
         if event.head:
@@ -340,7 +338,7 @@ def take_in(
                         slabs.decisions, row.churn_decision, ts > due, limits[CHURN_HORIZON], ts, churns, n_churns
                     )
                     row.churn_decision = 0
-            before_act(slabs, row, s, ts, limits)
+            before_act(slabs, row, ts, limits)
             key = _advance(slabs, row, ts, limits[HALF_LIFE])
             weight = fading_weight(ts, limits[HALF_LIFE], np.int64(row.period))
             visit = _visit(slabs, row, s, event, order, limits)

@@ -15,6 +15,17 @@ DAY_MS = 86_400_000.0
 
 
 @kernel
+def open_place(place_of, who, flags, p, r, fresh):
+    """Give row r, which has none yet, place p: in `place_of` int32[rows], `who` int32[places] and `flags`
+    int32[places, 3] (acts, fresh, erased)."""
+    place_of[r] = p
+    who[p] = r
+    flags[p, 0] = 0
+    flags[p, 1] = fresh
+    flags[p, 2] = 0
+
+
+@kernel
 def take_order(row, ts):
     """An order at `ts`: to its place among the newest; one older than all of them is left out of the gaps."""
     row.orders += 1

@@ -10,6 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 
+from operators.kernels.rules import EQUAL, GREATER, LESS
 from operators.kernels.slabs import find_cell, push_cell, remove_cell
 from operators.kernels.triggers import NEVER
 from state.batches import CUSTOM, MONEY_UNIT, PURCHASE
@@ -42,9 +43,8 @@ hashes[first_hash[t]:last_hash[t]]."""
 ITEM_ID, CATEGORY, DEVICE, CHANNEL, COUNTRY, PRICE, QUANTITY, VALUE = range(8)
 """Fields of an event; the first five are texts."""
 
-LESS, EQUAL, GREATER = 1, 2, 4
 IN, NOT_IN = 1, 0
-"""What a test accepts: a sum of the first three for a number, one of these for a text."""
+"""What a test of a text accepts; of a number it is a sum of LESS, EQUAL and GREATER."""
 
 _STAGES = 16
 
@@ -77,8 +77,9 @@ def _passes(sequences, t, event, told, price):
 
 @kernel
 def _matches(sequences, s, event, told, price):
+    """Is an event, of the kind of step s, one that it asks for?"""
     kind = event.kind
-    if kind != sequences.kinds[s] or (kind == CUSTOM and event.aux != sequences.customs[s]):
+    if kind == CUSTOM and event.aux != sequences.customs[s]:
         return False
     if kind == PURCHASE and event.value <= 0:
         return False
@@ -104,7 +105,7 @@ def go_on(cells, row, sequences, places, event, told, price):
         n = sequences.starts[q + 1] - first
         base = places[sequences.rules[q]] * _STAGES
         for k in range(n - 1, -1, -1):  # from the last: one event is one step of a run
-            if not _matches(sequences, first + k, event, told, price):
+            if sequences.kinds[first + k] != event.kind or not _matches(sequences, first + k, event, told, price):
                 continue
             began = event.ts
             if k > 0:
@@ -126,8 +127,9 @@ def _judged(sequences, q):
 
 
 @kernel
-def judge(cells, row, sequences, places, at, true):
-    """Fill true[rule] (uint8) for the rules by sequence as of `at`."""
+def judge(cells, row, sequences, places, at):
+    """The bits (uint64) of the rules by sequence that hold as of `at`."""
+    true = np.uint64(0)
     for q in range(len(sequences.rules)):
         base = places[sequences.rules[q]] * _STAGES
         stage = _judged(sequences, q)
@@ -135,7 +137,9 @@ def judge(cells, row, sequences, places, at, true):
         holds = began >= 0 and at - began <= sequences.within_ms[q]
         if holds and sequences.stuck_at[q] > 0:
             holds = _began(cells, row.sequences, base + stage + 1, sequences.digests[q]) < began
-        true[sequences.rules[q]] = holds
+        if holds:
+            true |= np.uint64(1) << np.uint64(places[sequences.rules[q]])
+    return true
 
 
 @kernel

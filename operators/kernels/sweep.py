@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.profile_parts import close_decision, release
+from operators.kernels.profile_parts import close_decision, open_place, release
 from operators.kernels.rule_states import pass_time
 from operators.kernels.triggers import CHURN_HORIZON, GAP, PURCHASE_HORIZON, TTL, due_ms, fire
 from operators.kernels.windows import next_change_ms
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.profile_table import CART, CART_ACTS, PENDING_MAX
 
 TRIGGERS_A_ROW = PENDING_MAX + CART_ACTS + 4
@@ -27,6 +27,7 @@ def sweep(
     m more places, for a decision of each model, and in `out` for TRIGGERS_A_ROW transitions and one of each rule a row.
     Returns (places, purchases, churns, transitions).
     """
+    profiles, sessions, slabs, rules, out = borrowed((profiles, sessions, slabs, rules, out))
     held = np.zeros(CART_ACTS, np.int64)
     cart_room = np.zeros(1, CART)
     cart = cart_room[0]
@@ -40,11 +41,7 @@ def sweep(
         p = place_of[r]
         if p < 0:
             p = places
-            place_of[r] = p
-            who[p] = r
-            flags[p, 0] = 0
-            flags[p, 1] = 0
-            flags[p, 2] = 0
+            open_place(place_of, who, flags, p, r, False)
             places += 1
         passed = min(watermark, row.event_ts + limits[TTL])
         if row.purchase_decision > 0 and slabs.decisions.rows[row.purchase_decision - 1].due < passed:
@@ -66,11 +63,12 @@ def sweep(
             sessions.dirty[r] = 1
         # An event may still come at the watermark itself; what time changes then is asked after it.
         until = min(watermark - 1, passed)
-        # Room is left for those to come; who has to wait for it is looked at again.
-        room = len(out) - (TRIGGERS_A_ROW + len(rules.places)) * (len(looked_at) - 1 - i)
-        n = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out[:room], n)
         if 0 < row.crossing <= until:
-            continue
+            # Room is left for those to come; who has to wait for it is looked at again.
+            room = len(out) - (TRIGGERS_A_ROW + len(rules.places)) * (len(looked_at) - 1 - i)
+            n = pass_time(profiles, sessions, slabs, rules, r, until, limits[GAP], p, out[:room], n)
+            if 0 < row.crossing <= until:
+                continue
         if passed == row.event_ts + limits[TTL]:
             release(profiles, sessions, slabs, rules.members, r)
             flags[p, 0] = 0
@@ -84,6 +82,7 @@ def sweep(
 def look_again(profiles, sessions, slabs, who, places, now, limits, due, change):
     """When the shoppers in `who` are to be looked at next: `due` int64[rows], the watermark at which something may
     follow from absence; `change` int64[rows], when a figure as of now changes by the passing of time alone."""
+    profiles, sessions, slabs = borrowed((profiles, sessions, slabs))
     held = np.zeros(CART_ACTS, np.int64)
     cart_room = np.zeros(1, CART)
     cart = cart_room[0]

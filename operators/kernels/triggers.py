@@ -115,7 +115,7 @@ def _wait_for_carts(slabs, row, cart, until, limits, held):
 
 
 @kernel
-def before_act(slabs, row, s, ts, limits):
+def before_act(slabs, row, ts, limits):
     """An act at `ts` is about to be taken in: what it overtakes waits from now on."""
     if row.last_ts > 0 and ts > row.last_ts + limits[LAPSED_MS] and row.last_ts > row.lapsed_told:
         _wait(slabs.pending, row, LAPSED, row.last_ts, row.last_ts + limits[LAPSED_MS])

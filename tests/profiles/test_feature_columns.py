@@ -15,7 +15,7 @@ from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, lin
 from operators.feature_plan import EVERY_CHANGE, FeaturePlan
 from operators.generate import ShopPlan, generate
 from operators.kernels.exact import divide, exact_sum
-from operators.kernels.feature_crossings import NEVER
+from operators.kernels.feature_crossings import NEVER, stays
 from operators.kernels.tastes import median_of, median_price
 from operators.profile_features import features
 from operators.profile_settings import ProfileSettings
@@ -51,6 +51,14 @@ def crossings_of(
     store = step.store
     tables = store.slab("profiles"), store.slab("sessions"), store.slabs()
     return plan.crossings(*tables, who, as_of, plan.thresholds(told))
+
+
+def stays_of(
+    step: Profiles, plan: FeaturePlan, r: int, now: int, until: int, told: Mapping[str, Iterable[float]]
+) -> bool:
+    numbers, _ = columns_of(step, plan, np.array([r], np.int32), np.array([now], np.int64))
+    session, gap_ms = step.store.sessions.rows[r], step.settings.session_gap_ms
+    return bool(stays(numbers[0], session, now, until, gap_ms, plan.arrays, plan.thresholds(told)))
 
 
 def as_number(found: Mapping[str, Any], name: str) -> float:
@@ -173,7 +181,7 @@ def test_thresholds_are_of_planned_numbers() -> None:
     plan = FeaturePlan(["views_7d"], [], ProfileSettings())
     with pytest.raises(ValueError, match="views_1h"):
         plan.thresholds({"views_1h": [3]})
-    starts, values = plan.thresholds({"views_7d": [3, 1, 3]})
+    starts, values, *_ = plan.thresholds({"views_7d": [3, 1, 3]})
     assert starts.tolist() == [0, 2] and values.tolist() == [1, 3]
 
 
@@ -196,6 +204,8 @@ def test_the_next_crossing_is_the_first(data: st.DataObject, log: list[bytes]) -
         row, now = np.array([r], np.int32), np.array([as_of], np.int64)
         at = {name: int(crossings_of(step, plan, row, now, {name: told[name]})[0]) for name in plan.numbers}
         assert crossings_of(step, plan, row, now, told).tolist() == [min(at.values())]
+        for later_ms in (0, 1, DAY) if min(at.values()) != NEVER else ():
+            assert not stays_of(step, plan, r, as_of, min(at.values()) + later_ms, told)
         times = dense(as_of, [time + d for time in at.values() if time != NEVER for d in (-1, 0)])
         numbers, _ = columns_of(step, plan, np.full(len(times), r, np.int32), times)
         for name, values in zip(plan.numbers, numbers.T, strict=True):
@@ -247,6 +257,14 @@ def test_crossings_of_a_case_by_hand() -> None:
     assert crossing(recency_days=[3], views_1h=[1, 2]) == BEGIN_MS + 14 * HOUR + 5 * MINUTE
     assert crossing(recency_days=[EVERY_CHANGE]) == at + MINUTE + 1
     assert crossing(events_total=[EVERY_CHANGE]) == crossing() == NEVER
+
+    def sure(until: int, **told: list[float]) -> bool:
+        return stays_of(shop.steps["u000"], plan, 0, at + MINUTE, until, told)
+
+    both: dict[str, list[float]] = {"session_events": [2.5], "recency_days": [3]}
+    assert sure(at + 31 * MINUTE, **both) and not sure(at + 31 * MINUTE + 1, **both)
+    assert sure(BEGIN_MS + 14 * HOUR - 1, spend_30d=[5], recency_days=[3])
+    assert sure(at + 2 * MINUTE, views_1h=[1]) and not sure(at + 5 * MINUTE, views_1h=[1])
 
 
 @settings(max_examples=60, deadline=None)

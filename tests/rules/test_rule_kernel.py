@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_expressions import conditions, shoppers, sqlite_rows
 
-from operators.kernels.rules import BLOCK
+from operators.kernels.rules import BLOCK, STACK_MAX, evaluate_one
 from operators.rules.plain import evaluate_reference, truth
 from operators.rules.ruleset import Ruleset
 
@@ -19,11 +19,18 @@ rows = st.lists(shoppers, min_size=1, max_size=6)
 
 
 def _kernel(ruleset: Ruleset, of: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """(out, points) as the kernel fills them; what stood there before is not to matter."""
+    """(out, points) as the kernel fills them, for many and for one alike; what stood there before is not to matter."""
     numbers, texts = ruleset.rows(of)
     out = np.full((len(of), len(ruleset.names)), 9, np.uint8)
     points = np.full((len(of), len(ruleset.scores)), 9.0)
     ruleset.evaluate(numbers, texts, out, points)
+    places = np.arange(len(ruleset.names))[::-1] * 3
+    values, truths = np.full(STACK_MAX, 9.0), np.full(STACK_MAX, 9)
+    for row, words, members, told in zip(numbers, texts, out, points, strict=True):
+        own = np.full(len(ruleset.scores), 9.0)
+        bits = evaluate_one(*ruleset.programs, row, words, places, own, values, truths)
+        assert bits == sum(1 << int(place) for place in places[members == 1])
+        assert own.tolist() == told.tolist()
     return out, points
 
 

@@ -16,6 +16,7 @@ from operators.catalogue import Catalogue
 from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
+from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -84,9 +85,10 @@ class Steps:
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
+        remembered = nothing_remembered()
         self.personalize = self._host(
             "personalize",
-            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s)),
+            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s), remembered),
             _user_shard,
             _rows,
         )

@@ -29,7 +29,7 @@ class CovisitSettings:
     """
 
     item_shards: int = 16
-    half_lives_events: tuple[float, float] = (200_000.0, 2_000.0)
+    half_lives_events: tuple[float, float] = (500_000.0, 2_000.0)
     short_weight: float = 0.25
     items_max: int = 200_000
     popular_n: int = 100
@@ -135,7 +135,7 @@ class Covisit:
         out = np.zeros(len(fetches), ANSWER)
         if len(fetches):
             rows = self._index.find(np.ascontiguousarray(fetches["item"]))
-            neighbours.answer(self.items.rows, rows, fetches, self.settings.short_weight, out)
+            neighbours.answer(self.items.rows, rows, fetches, self.state.rows, self.settings.short_weight, out)
         ends = np.cumsum([len(q.rows) for q in questions]).tolist()
         return [
             AnswerBatch(q.shard, q.sequence, out[end - len(q.rows) : end])

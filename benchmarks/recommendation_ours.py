@@ -9,7 +9,7 @@ from operators.covisit import Covisit, CovisitSettings
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
 from operators.kernels.ranking import RECENT_FETCHED
 from operators.kernels.sessions import join, recent_since, remember
-from operators.list_maker import ListMaker
+from operators.list_maker import ListMaker, Lists
 from operators.personalize import PersonalizeSettings
 from operators.profile_settings import ProfileSettings
 from state.batches import (
@@ -26,6 +26,7 @@ from state.compiled import kernel
 from state.hashing import finish
 from state.metrics import Metrics
 from state.profile_table import SESSION_ROW
+from state.table import HashIndex
 
 ASKED_AT_ONCE = 1024
 _NO_PAIRS, _NO_TOUCHES = np.empty(0, PAIR), np.empty(0, TOUCH)
@@ -102,8 +103,8 @@ class Ours:
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
         hashes_of(self.hashes)
-        order = np.argsort(self.hashes)
-        self._sorted, self._order = self.hashes[order], order
+        self._numbers = HashIndex()
+        self._numbers.find_or_add(self.hashes, 0)
         self._touched = np.zeros(items, bool)
 
     def learn(self, shoppers: np.ndarray, items: np.ndarray, ts: np.ndarray) -> None:
@@ -135,11 +136,19 @@ class Ours:
         return [answer.rows for answer in said if isinstance(answer, AnswerBatch)]
 
     def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        items, _, _, counts = self.ranked(histories)
+        numbers = self._numbers.find(items.reshape(-1)).reshape(items.shape)
+        return np.where(np.arange(LENGTH) < counts[:, None], numbers, -1)
+
+    def ranked(self, histories: np.ndarray) -> Lists:
+        """Lists as the worker makes them, of hashes."""
         n = len(histories)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
         fetches = np.empty(n * RECENT_FETCHED, FETCH)
         asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
         answers = self._ask(fetches[:asked])
-        lists = self._lists.make(answers, np.arange(n, dtype=np.int32), recent, recent_n)
-        places = np.minimum(np.searchsorted(self._sorted, lists[0]), len(self._sorted) - 1)
-        return np.where(np.arange(LENGTH) < lists[3][:, None], self._order[places], -1)
+        return self._lists.make(answers, np.arange(n, dtype=np.int32), recent, recent_n)
+
+    def size(self) -> tuple[int, int]:
+        """Items known, and the bytes they take."""
+        return self._covisit.items.size, self._covisit.nbytes

@@ -74,6 +74,11 @@ class Covisit:
         self._popular = np.empty(0, np.int32)
         self._touched: list[np.ndarray] = []
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory: the rows of the items and their index."""
+        return self.items.nbytes + self._index.nbytes
+
     def process(self, values: list[VisitBatch]) -> list[AnswerBatch | ShardPopularity]:
         """Learn all of `values`, then answer all of their questions."""
         self._learn(_joined([v.touches for v in values], TOUCH), _joined([v.pairs for v in values], PAIR))

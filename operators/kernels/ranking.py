@@ -24,6 +24,9 @@ RECENT_FETCHED = 4
 SLOT_WEIGHTS = np.array([0.5**slot for slot in range(RECENT_FETCHED)], np.float32)
 """What the neighbours of the newest item, the one before, ... count."""
 
+SLOT_NEIGHBOURS = np.array([NEIGHBOURS >> slot for slot in range(RECENT_FETCHED)])
+"""How many of the neighbours of the newest item, the one before, ... are taken, best first."""
+
 WALKS = 4
 """From how many of the current item's best neighbours a second step is made, where their rows are remembered."""
 
@@ -40,8 +43,8 @@ LEAVE_OUT_CURRENT = 1
 LEAVE_OUT_RECENT = RECENT_ITEMS
 """`leave_out`: none of the last items is shown."""
 
-_CANDIDATES = RECENT_FETCHED * NEIGHBOURS + WALKS * REMEMBERED_NEIGHBOURS + RECENT_ITEMS  # at most: 168
-_SLOTS = 512  # of the table of candidates
+_GIFTS = int(SLOT_NEIGHBOURS.sum()) + WALKS * REMEMBERED_NEIGHBOURS + RECENT_ITEMS  # at most: 100
+_SLOTS = 256  # of the table of candidates
 _SLOT_MASK = np.uint64(_SLOTS - 1)
 
 
@@ -52,31 +55,6 @@ def _listed(hashes, n, wanted):
     for k in range(n):
         found |= hashes[k] == wanted
     return found
-
-
-@kernel
-def _give(table, used, candidates, item, given, slot):
-    """Add to a candidate's score for the sake of the last item at `slot`; the number of candidates.
-
-    `table` are `keys` uint64, `sums` and `most` float32, `reason` int64, each of _SLOTS, by open addressing; `used`
-    int64[_CANDIDATES] the places in use, of which `candidates` are.
-    """
-    keys, sums, most, reason = table
-    s = item & _SLOT_MASK
-    while keys[s] != 0 and keys[s] != item:
-        s = (s + np.uint64(1)) & _SLOT_MASK
-    if keys[s] == 0:
-        keys[s] = item
-        sums[s] = given
-        most[s] = given
-        reason[s] = slot
-        used[candidates] = s
-        return candidates + 1
-    sums[s] += given
-    if given > most[s]:
-        most[s] = given
-        reason[s] = slot
-    return candidates
 
 
 @kernel
@@ -109,38 +87,71 @@ def rank(
     that gave most to the score, itself if it is one that comes back; 0: it is popular), `out_n` uint8[n]; places past
     out_n are 0.
     """
-    # The table of candidates is emptied after each shopper.
+    gift_items = np.empty(_GIFTS, np.uint64)
+    gifts = np.empty(_GIFTS, np.float32)
+    gift_slots = np.empty(_GIFTS, np.int64)
+    # The table of candidates, by open addressing; emptied after each shopper.
     keys = np.zeros(_SLOTS, np.uint64)
     sums = np.empty(_SLOTS, np.float32)
-    table = (keys, sums, np.empty(_SLOTS, np.float32), np.empty(_SLOTS, np.int64))
-    reason = table[3]
-    used = np.empty(_CANDIDATES, np.int64)
+    most = np.empty(_SLOTS, np.float32)
+    reason = np.empty(_SLOTS, np.int64)
+    used = np.empty(_GIFTS, np.int64)
+    best_items = np.empty(LIST_LENGTH, np.uint64)
+    best_scores = np.empty(LIST_LENGTH, np.float32)
+    best_slots = np.empty(LIST_LENGTH, np.int64)
+    places = np.uint64(len(remembered) - 1)
     popular_total = np.float32(0.0)
     for p in range(len(popular)):
         popular_total += popular_scores[p]
 
     for n in range(len(out_n)):
-        known = recent_n[n]
-        candidates = 0
+        last, known = recent[n], recent_n[n]
+        given = 0
         for slot in range(min(RECENT_FETCHED, known)):
-            if _listed(recent[n], slot, recent[n, slot]):
+            if _listed(last, slot, last[slot]):
                 continue
-            for k in range(counts[n, slot]):
-                given = scores[n, slot, k] * SLOT_WEIGHTS[slot]
-                candidates = _give(table, used, candidates, items[n, slot, k], given, slot)
+            for k in range(min(counts[n, slot], SLOT_NEIGHBOURS[slot])):
+                gift_items[given] = items[n, slot, k]
+                gifts[given] = scores[n, slot, k] * SLOT_WEIGHTS[slot]
+                gift_slots[given] = slot
+                given += 1
         if known > 0:
             for k in range(min(WALKS, counts[n, 0])):
-                item = items[n, 0, k]
-                row = remembered[item & np.uint64(len(remembered) - 1)]
-                if row.item == item:
+                r = items[n, 0, k] & places
+                if remembered[r].item == items[n, 0, k]:
                     share = scores[n, 0, k] * WALK_WEIGHT
                     for j in range(REMEMBERED_NEIGHBOURS):
-                        other = row.items[j]
-                        if other != 0 and other != recent[n, 0]:
-                            candidates = _give(table, used, candidates, other, share * row.scores[j], 0)
+                        other = remembered[r].items[j]
+                        if other != 0 and other != last[0]:
+                            gift_items[given] = other
+                            gifts[given] = share * remembered[r].scores[j]
+                            gift_slots[given] = 0
+                            given += 1
         for slot in range(min(leave_out, known), known):
-            if not _listed(recent[n], slot, recent[n, slot]):
-                candidates = _give(table, used, candidates, recent[n, slot], RETURN_WEIGHTS[slot], slot)
+            if not _listed(last, slot, last[slot]):
+                gift_items[given] = last[slot]
+                gifts[given] = RETURN_WEIGHTS[slot]
+                gift_slots[given] = slot
+                given += 1
+
+        candidates = 0
+        for g in range(given):
+            item, gift = gift_items[g], gifts[g]
+            s = item & _SLOT_MASK
+            while keys[s] != 0 and keys[s] != item:
+                s = (s + np.uint64(1)) & _SLOT_MASK
+            if keys[s] == 0:
+                keys[s] = item
+                sums[s] = gift
+                most[s] = gift
+                reason[s] = gift_slots[g]
+                used[candidates] = s
+                candidates += 1
+            else:
+                sums[s] += gift
+                if gift > most[s]:
+                    most[s] = gift
+                    reason[s] = gift_slots[g]
 
         left_out = min(leave_out, known)
         size = 0
@@ -148,31 +159,35 @@ def rank(
             s = used[c]
             item, score = keys[s], sums[s]
             keys[s] = 0
-            if size == LIST_LENGTH and score < out_scores[n, LIST_LENGTH - 1]:
+            if size == LIST_LENGTH and score < best_scores[LIST_LENGTH - 1]:
                 continue
-            if _listed(recent[n], left_out, item):
+            if _listed(last, left_out, item):
                 continue
-            at = size
+            at = min(size, LIST_LENGTH - 1)
+            if size == LIST_LENGTH and score == best_scores[at] and best_items[at] < item:
+                continue
             while at > 0:
-                above = out_scores[n, at - 1]
-                if above > score or (above == score and out_items[n, at - 1] < item):
+                above = best_scores[at - 1]
+                if above > score or (above == score and best_items[at - 1] < item):
                     break
-                if at < LIST_LENGTH:
-                    out_scores[n, at] = above
-                    out_items[n, at] = out_items[n, at - 1]
-                    because[n, at] = because[n, at - 1]
+                best_scores[at] = above
+                best_items[at] = best_items[at - 1]
+                best_slots[at] = best_slots[at - 1]
                 at -= 1
-            if at < LIST_LENGTH:
-                out_scores[n, at] = score
-                out_items[n, at] = item
-                because[n, at] = recent[n, reason[s]]
-                size = min(size + 1, LIST_LENGTH)
+            best_scores[at] = score
+            best_items[at] = item
+            best_slots[at] = reason[s]
+            size = min(size + 1, LIST_LENGTH)
+        for k in range(size):
+            out_items[n, k] = best_items[k]
+            out_scores[n, k] = best_scores[k]
+            because[n, k] = last[best_slots[k]]
 
         for p in range(len(popular)):
             if size == LIST_LENGTH:
                 break
             item = popular[p]
-            if _listed(out_items[n], size, item) or _listed(recent[n], left_out, item):
+            if _listed(out_items[n], size, item) or _listed(last, left_out, item):
                 continue
             score = popular_scores[p] / popular_total if popular_total > 0 else np.float32(0.0)
             if size > 0:
@@ -200,7 +215,7 @@ def rank_reference(
     given: dict[int, list[tuple[np.float32, int]]] = {}
     for slot, pairs in enumerate(neighbours[: min(RECENT_FETCHED, len(recent))]):
         if recent[slot] not in recent[:slot]:
-            for item, score in pairs:
+            for item, score in pairs[: SLOT_NEIGHBOURS[slot]]:
                 given.setdefault(item, []).append((np.float32(score) * SLOT_WEIGHTS[slot], recent[slot]))
     for item, score in neighbours[0][:WALKS] if recent else ():
         for other, further in remembered.get(item, ()):

@@ -11,6 +11,7 @@ from operators.kernels.ranking import (
     LEAVE_OUT_RECENT,
     RECENT_FETCHED,
     RETURN_WEIGHTS,
+    SLOT_NEIGHBOURS,
     SLOT_WEIGHTS,
     WALK_WEIGHT,
     WALKS,
@@ -161,12 +162,14 @@ def test_popular_items_that_have_all_faded_still_fill_the_list() -> None:
 
 
 def test_a_list_is_never_longer_than_its_bound() -> None:
-    """Of 160 candidates the best remain."""
+    """Of many candidates the best remain."""
     neighbours = [[(1000 * slot + k + 1, 1.0 - k / 64) for k in range(NEIGHBOURS)] for slot in range(RECENT_FETCHED)]
     [found] = ranked([(neighbours, [91, 92, 93, 94, 95])], popular=[(4, 3.0)])
     assert len(found) == LIST_LENGTH
     everything = sorted(
-        float(np.float32(s) * SLOT_WEIGHTS[slot]) for slot in range(RECENT_FETCHED) for _, s in neighbours[slot]
+        float(np.float32(s) * SLOT_WEIGHTS[slot])
+        for slot in range(RECENT_FETCHED)
+        for _, s in neighbours[slot][: SLOT_NEIGHBOURS[slot]]
     )
     assert [score for _, score, _ in found] == everything[: -LIST_LENGTH - 1 : -1]
 

@@ -8,6 +8,7 @@ from benchmarks.agreement import agreement
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
+from benchmarks.recommendation_costs import recommendation_costs
 from benchmarks.recommendations import recommendations
 from benchmarks.shop_segments import segments
 from benchmarks.soak import soak
@@ -27,7 +28,17 @@ def main() -> None:
     """Measure Coterie. Without the name of a benchmark: `worker`, with the arguments given."""
 
 
-for _command in (worker, profile_step, personas, segments, propensity, recommendations, agreement, soak):
+for _command in (
+    worker,
+    profile_step,
+    personas,
+    segments,
+    propensity,
+    recommendations,
+    recommendation_costs,
+    agreement,
+    soak,
+):
     main.add_command(_command)
 
 if __name__ == "__main__":

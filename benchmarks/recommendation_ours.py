@@ -6,15 +6,14 @@ import numpy as np
 
 from benchmarks.recommendation_peers import LENGTH
 from operators.covisit import Covisit, CovisitSettings
-from operators.kernels.lists import collect_answers, empty_lists
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
-from operators.kernels.ranking import RECENT_FETCHED, rank
+from operators.kernels.ranking import RECENT_FETCHED
 from operators.kernels.sessions import join, recent_since, remember
+from operators.list_maker import ListMaker, Lists
 from operators.personalize import PersonalizeSettings
 from operators.profile_settings import ProfileSettings
 from state.batches import (
     FETCH,
-    NEIGHBOURS,
     PAIR,
     RECENT_ITEMS,
     TOUCH,
@@ -27,7 +26,9 @@ from state.compiled import kernel
 from state.hashing import finish
 from state.metrics import Metrics
 from state.profile_table import SESSION_ROW
+from state.table import HashIndex
 
+ASKED_AT_ONCE = 1024
 _NO_PAIRS, _NO_TOUCHES = np.empty(0, PAIR), np.empty(0, TOUCH)
 
 
@@ -97,42 +98,57 @@ class Ours:
 
     def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
         self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
-        self._leave_out = PersonalizeSettings().leave_out if current_out else 0
+        self._lists = ListMaker(PersonalizeSettings().leave_out if current_out else 0)
         self._gap_ms = ProfileSettings(item_shards=1).session_gap_ms
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
         hashes_of(self.hashes)
-        order = np.argsort(self.hashes)
-        self._sorted, self._order = self.hashes[order], order
-        self._popular, self._popular_scores = np.empty(0, np.uint64), np.empty(0, np.float32)
+        self._numbers = HashIndex()
+        self._numbers.find_or_add(self.hashes, 0)
+        self._touched = np.zeros(items, bool)
 
     def learn(self, shoppers: np.ndarray, items: np.ndarray, ts: np.ndarray) -> None:
         pairs, touches = np.zeros(len(items) * PAIRS_PER_ACT_MAX, PAIR), np.zeros(len(items), TOUCH)
+        self._touched[items] = True
         n = act(shoppers, self.hashes[items], ts, self._sessions, self._gap_ms, pairs, touches)
         self._listen(self._covisit.process([VisitBatch(pairs[:n], touches)]))
 
     def settle(self) -> None:
+        """A worker makes a list after every act, and so has met the row of every item; here they are asked for now."""
         self._listen(self._covisit.finish())
+        items = np.flatnonzero(self._touched)
+        for at in range(0, len(items), ASKED_AT_ONCE):
+            recent = np.zeros((len(items[at : at + ASKED_AT_ONCE]), RECENT_ITEMS), np.uint64)
+            recent[:, 0] = self.hashes[items[at : at + ASKED_AT_ONCE]]
+            fetches = np.zeros(len(recent), FETCH)
+            fetches["item"], fetches["position"] = recent[:, 0], np.arange(len(recent))
+            for rows in self._ask(fetches):
+                self._lists.remember(rows, np.arange(len(recent), dtype=np.int32), recent)
 
     def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
         for popular in said:
             if isinstance(popular, ShardPopularity):
-                self._popular, self._popular_scores = popular.items, popular.scores
+                self._lists.popular, self._lists.popular_scores = popular.items, popular.scores
+
+    def _ask(self, fetches: np.ndarray) -> list[np.ndarray]:
+        said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches)])])
+        self._listen(said)
+        return [answer.rows for answer in said if isinstance(answer, AnswerBatch)]
 
     def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        items, _, _, counts = self.ranked(histories)
+        numbers = self._numbers.find(items.reshape(-1)).reshape(items.shape)
+        return np.where(np.arange(LENGTH) < counts[:, None], numbers, -1)
+
+    def ranked(self, histories: np.ndarray) -> Lists:
+        """Lists as the worker makes them, of hashes."""
         n = len(histories)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
         fetches = np.empty(n * RECENT_FETCHED, FETCH)
         asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
-        items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
-        scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
-        counts = np.zeros((n, RECENT_FETCHED), np.uint8)
-        said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches[:asked])])])
-        for answer in said:
-            if isinstance(answer, AnswerBatch):
-                collect_answers(answer.rows, np.arange(n, dtype=np.int32), items, scores, counts)
-        self._listen(said)
-        lists = empty_lists(n)
-        rank(items, scores, counts, recent, recent_n, self._leave_out, self._popular, self._popular_scores, *lists)
-        places = np.minimum(np.searchsorted(self._sorted, lists[0]), len(self._sorted) - 1)
-        return np.where(np.arange(LENGTH) < lists[3][:, None], self._order[places], -1)
+        answers = self._ask(fetches[:asked])
+        return self._lists.make(answers, np.arange(n, dtype=np.int32), recent, recent_n)
+
+    def size(self) -> tuple[int, int]:
+        """Items known, and the bytes they take."""
+        return self._covisit.items.size, self._covisit.nbytes

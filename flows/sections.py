@@ -266,7 +266,7 @@ class Recommend(Section):
     """How items are ranked. A half-life in events counts the events of the whole shop."""
 
     long_half_life_events: float = Field(
-        200_000.0, ge=1, le=1e12, description="Half-life of the slow co-visitation weights."
+        500_000.0, ge=1, le=1e12, description="Half-life of the slow co-visitation weights."
     )
     short_half_life_events: float = Field(
         2_000.0, ge=1, le=1e12, description="Half-life of the fast co-visitation weights."

@@ -16,6 +16,7 @@ from operators.catalogue import Catalogue
 from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
+from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -84,9 +85,10 @@ class Steps:
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
+        self._remembered = nothing_remembered()
         self.personalize = self._host(
             "personalize",
-            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s)),
+            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s), self._remembered),
             _user_shard,
             _rows,
         )
@@ -129,6 +131,7 @@ class Steps:
             metrics.state_bytes.labels(f"profiles.{name}").set(sum(store.tables[name].nbytes for store in profiles))
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
+        metrics.state_bytes.labels("remembered").set(self._remembered.nbytes)
         self._writer.observe()
         names = self._process.names
         metrics.state_bytes.labels("names").set(names.nbytes)

@@ -29,7 +29,7 @@ class CovisitSettings:
     """
 
     item_shards: int = 16
-    half_lives_events: tuple[float, float] = (200_000.0, 2_000.0)
+    half_lives_events: tuple[float, float] = (500_000.0, 2_000.0)
     short_weight: float = 0.25
     items_max: int = 200_000
     popular_n: int = 100
@@ -73,6 +73,11 @@ class Covisit:
         # those of the last look and the items touched since.
         self._popular = np.empty(0, np.int32)
         self._touched: list[np.ndarray] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory: the rows of the items and their index."""
+        return self.items.nbytes + self._index.nbytes
 
     def process(self, values: list[VisitBatch]) -> list[AnswerBatch | ShardPopularity]:
         """Learn all of `values`, then answer all of their questions."""
@@ -135,7 +140,7 @@ class Covisit:
         out = np.zeros(len(fetches), ANSWER)
         if len(fetches):
             rows = self._index.find(np.ascontiguousarray(fetches["item"]))
-            neighbours.answer(self.items.rows, rows, fetches, self.settings.short_weight, out)
+            neighbours.answer(self.items.rows, rows, fetches, self.state.rows, self.settings.short_weight, out)
         ends = np.cumsum([len(q.rows) for q in questions]).tolist()
         return [
             AnswerBatch(q.shard, q.sequence, out[end - len(q.rows) : end])

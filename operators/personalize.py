@@ -14,11 +14,11 @@ import numpy as np
 
 from operators.cold_tier import ColdTier
 from operators.kernels import redis_commands as commands
-from operators.kernels.lists import choose, collect_answers, empty_lists, judge, keep
-from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank
+from operators.kernels.lists import choose, judge, keep
+from operators.kernels.ranking import LEAVE_OUT_CURRENT
+from operators.list_maker import ListMaker, Lists
 from state.batches import (
     LIST_LENGTH,
-    NEIGHBOURS,
     RECENT_ITEMS,
     RULE,
     TRANSITION_KINDS,
@@ -92,6 +92,7 @@ class Personalize:
         names: Names,
         keys: Keys,
         cold: ColdStore | None = None,
+        remembered: np.ndarray | None = None,
     ) -> None:
         self.shard = shard
         self._cold = ColdTier(cold)
@@ -102,8 +103,7 @@ class Personalize:
         self._keys = keys
         self._waiting: dict[int, _Waiting] = {}
         self._early: dict[int, list[np.ndarray]] = {}
-        self._popular = np.empty(0, np.uint64)
-        self._popular_scores = np.empty(0, np.float32)
+        self._lists = ListMaker(settings.leave_out, remembered)
         self._texts, self._bounds = keys.record_texts()
         self._rules = [name.encode() for name in settings.rules]
         self._rule_texts = commands.rule_texts(settings.rules)
@@ -124,19 +124,19 @@ class Personalize:
 
     def extra_state(self) -> bytes:
         """What a snapshot needs besides the tables: the popular items this shard last heard of."""
-        return self._popular.tobytes() + self._popular_scores.tobytes()
+        return self._lists.popular.tobytes() + self._lists.popular_scores.tobytes()
 
     def restore_extra(self, state: bytes) -> None:
         """Take up what `extra_state` gave."""
         n = len(state) // 12
-        self._popular = np.frombuffer(state, np.uint64, n)
-        self._popular_scores = np.frombuffer(state, np.float32, n, 8 * n)
+        self._lists.popular = np.frombuffer(state, np.uint64, n)
+        self._lists.popular_scores = np.frombuffer(state, np.float32, n, 8 * n)
 
     def process(self, values: list[ScoredBatch | AnswerBatch | PopularModel]) -> list[WriteBatch]:
         """Take values as they come; a write batch for each scored batch that is now complete, in their order."""
         for value in values:
             if isinstance(value, PopularModel):
-                self._popular, self._popular_scores = value.items, value.scores
+                self._lists.popular, self._lists.popular_scores = value.items, value.scores
             elif isinstance(value, ScoredBatch):
                 early = self._early.pop(value.profiles.sequence, [])
                 self._waiting[value.profiles.sequence] = _Waiting(value, early)
@@ -188,7 +188,7 @@ class Personalize:
             recent_n,
         )
         who = who[:n_who]
-        lists = self._rank(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
+        lists = self._lists.make(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
         batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists[0], lists[3])
         if len(scored.profiles.left):
@@ -200,29 +200,12 @@ class Personalize:
             return
         judge(scored.profiles.acts, scored.profiles.rows["row"], table.rows["items"], table.rows["count"], self.judged)
 
-    def _rank(
-        self, answers: list[np.ndarray], list_rows: np.ndarray, recent: np.ndarray, recent_n: np.ndarray
-    ) -> tuple[np.ndarray, ...]:
-        """New lists, from what the item shards answered: (items, scores, because, counts)."""
-        n = len(recent)
-        if n == 0:
-            return empty_lists(0)
-        items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
-        scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
-        counts = np.zeros((n, RECENT_FETCHED), np.uint8)
-        for rows in answers:
-            collect_answers(rows, list_rows, items, scores, counts)
-        lists = empty_lists(n)
-        leave_out = min(self._settings.leave_out, RECENT_ITEMS)
-        rank(items, scores, counts, recent, recent_n, leave_out, self._popular, self._popular_scores, *lists)
-        return lists
-
     def _commands(
         self,
         scored: ScoredBatch,
         profiles: np.ndarray,
         who: np.ndarray,
-        lists: tuple[np.ndarray, ...],
+        lists: Lists,
         list_rows: np.ndarray,
     ) -> WriteBatch:
         n = len(who)

@@ -122,6 +122,11 @@ class HashIndex:
         self.slot_hashes = np.zeros(slots, np.uint64)
         self.slot_rows = np.full(slots, _FREE, np.int32)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return int(self.slot_hashes.nbytes + self.slot_rows.nbytes)
+
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Rows int32[n] of hashes uint64[n]; -1 where unknown."""
         out = np.empty(len(hashes), np.int32)

@@ -1,19 +1,22 @@
 """Which items are visited together: a row of fading neighbour weights for each item, updated pair by pair.
 
-A row keeps the NEIGHBOURS heaviest neighbours by lossy counting: a new one takes the place of the lightest. Every
-weight is kept on two time scales, long and short. Nothing is ever multiplied down in place to fade it: each pair of
-the shard makes the weight of the next one grow instead, and only ratios within a row are ever read. When a scale's
+A row keeps the NEIGHBOURS heaviest neighbours by lossy counting: a new one takes the place of the lightest. They lie
+by long weight, heaviest first: fading leaves their order alone, so that a neighbour only ever moves up past lighter
+ones when it is written. (Rows of an older state come into order as they are written.) Every weight is kept on two time
+scales, long and short. Nothing is ever multiplied down in place to fade it: each pair of the shard makes the weight of
+the next one grow instead, and weights are only ever read beside each other or beside that growth. When a scale's
 growth reaches GROWTH_MAX it is divided by it, and the scale enters a new era; a row is brought to the present era by
 an exact power of two when it is next written, so that no sweep ever touches (and journals) the whole table.
 
 Sources: co-visitation counts, Davidson et al., "The YouTube video recommendation system" (RecSys 2010); the bounded
 row, Manku and Motwani, "Approximate frequency counts over data streams" (VLDB 2002); fading by growing weights, Cormode
-et al., "Forward decay" (ICDE 2009).
+et al., "Forward decay" (ICDE 2009); shares of thin rows, additive smoothing with the unseen's share left to others.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,10 @@ BACK = (BACK_WEIGHT * FORWARD).astype(np.float32)
 
 PAIRS_PER_ACT_MAX = 2 * PAIR_WINDOW
 
+DOUBT = 4.0
+"""What is added to the weight of a row before shares are taken of it, in fresh co-visits with the very next item: a row
+that has seen little, or little of late, answers with small shares, and gives way to what else speaks for an item."""
+
 ERA_BITS = 32
 GROWTH_MAX = 2.0**ERA_BITS
 WEIGHT_MIN = np.float32(2.0**-100)
@@ -51,7 +58,7 @@ ITEM_ROW = np.dtype(
         ("category", "u8"),  # 0: not known
         ("price", "i8"),  # money; -1: not known
         ("popularity", "f8"),  # log2 of the forward-decayed weight of its touches; -inf: none
-        ("neighbours", "u8", (NEIGHBOURS,)),  # hashes; the first `count` are in use, the others are 0
+        ("neighbours", "u8", (NEIGHBOURS,)),  # hashes, heaviest first; the first `count` are in use, the others are 0
         ("weights", "f4", (SCALES, NEIGHBOURS)),  # in units of the row's eras
         ("eras", "i4", (SCALES,)),
         ("count", "u1"),
@@ -133,23 +140,20 @@ def update(items, dirty, rows, pairs, shard, rates):
             for k in range(NEIGHBOURS):
                 place = k if items[r].neighbours[k] == other else place
             if place >= 0:
-                items[r].weights[LONG, place] += add_long
-                items[r].weights[SHORT, place] += add_short
+                long_weight = items[r].weights[LONG, place] + add_long
+                short_weight = items[r].weights[SHORT, place] + add_short
             else:
-                count = items[r].count
-                if count < NEIGHBOURS:
-                    place = count
-                    items[r].count = count + 1
-                else:
-                    least = items[r].weights[LONG, 0]
-                    for k in range(1, NEIGHBOURS):
-                        least = min(least, items[r].weights[LONG, k])
-                    place = 0
-                    while items[r].weights[LONG, place] != least:
-                        place += 1
-                items[r].neighbours[place] = other
-                items[r].weights[LONG, place] = add_long
-                items[r].weights[SHORT, place] = add_short
+                place = min(items[r].count, NEIGHBOURS - 1)
+                items[r].count = place + 1
+                long_weight, short_weight = add_long, add_short
+            while place > 0 and items[r].weights[LONG, place - 1] < long_weight:
+                items[r].neighbours[place] = items[r].neighbours[place - 1]
+                items[r].weights[LONG, place] = items[r].weights[LONG, place - 1]
+                items[r].weights[SHORT, place] = items[r].weights[SHORT, place - 1]
+                place -= 1
+            items[r].neighbours[place] = other
+            items[r].weights[LONG, place] = long_weight
+            items[r].weights[SHORT, place] = short_weight
             dirty[r] = 1
         long_growth *= rates[LONG]
         if long_growth >= GROWTH_MAX:
@@ -179,10 +183,10 @@ def update_reference(pairs: list[tuple[int, int, float]], rates: tuple[float, fl
         known = [entry for entry in row if entry[0] == other]
         if known:
             known[0][1:] = [known[0][1] + added[LONG], known[0][2] + added[SHORT]]
-        elif len(row) < NEIGHBOURS:
-            row.append([other, *added])
         else:
-            row[min(range(NEIGHBOURS), key=lambda place: row[place][1])] = [other, *added]
+            row[NEIGHBOURS - 1 :] = []
+            row.append([other, *added])
+        row.sort(key=lambda entry: -entry[1 + LONG])
         for scale in (LONG, SHORT):
             growth[scale] *= rates[scale]
             if growth[scale] >= GROWTH_MAX:
@@ -199,11 +203,12 @@ def faded(weight: np.float32, eras: int) -> np.float32:
 
 
 @kernel
-def answer(items, rows, fetches, short_weight, out):
+def answer(items, rows, fetches, shard, short_weight, out):
     """Answer fetches: each item's neighbours, best first, equal scores by hash.
 
-    `items` ITEM_ROW[capacity]; `rows` int32[n] (-1: unknown item); `fetches` FETCH[n]; `out` ANSWER[n], zeroed. A
-    neighbour's score is its share of the row's long weight plus `short_weight` times its share of the short weight.
+    `items` ITEM_ROW[capacity]; `rows` int32[n] (-1: unknown item); `fetches` FETCH[n]; `shard` SHARD_ROW[1]; `out`
+    ANSWER[n], zeroed. A neighbour's score is its share of the row's long weight plus `short_weight` times its share of
+    the short weight, each of the row's weight and DOUBT: the shares of a row sum to less than 1.
     """
     for n in range(len(fetches)):
         out[n].position = fetches[n].position
@@ -212,12 +217,12 @@ def answer(items, rows, fetches, short_weight, out):
         if r < 0:
             continue
         count = np.int64(items[r].count)
-        long_total, short_total = 0.0, 0.0
+        long_total = _doubt(shard[0].growth[LONG], shard[0].eras[LONG] - items[r].eras[LONG])
+        short_total = _doubt(shard[0].growth[SHORT], shard[0].eras[SHORT] - items[r].eras[SHORT])
         for k in range(count):
             long_total += items[r].weights[LONG, k]
             short_total += items[r].weights[SHORT, k]
-        long_factor = 1.0 / long_total if long_total > 0.0 else 0.0
-        short_factor = short_weight / short_total if short_total > 0.0 else 0.0
+        long_factor, short_factor = 1.0 / long_total, short_weight / short_total
         for k in range(count):
             item = items[r].neighbours[k]
             score = np.float32(items[r].weights[LONG, k] * long_factor + items[r].weights[SHORT, k] * short_factor)
@@ -234,14 +239,23 @@ def answer(items, rows, fetches, short_weight, out):
         out[n].count = count
 
 
-def answer_reference(neighbours: dict[int, list[float]], short_weight: float) -> list[tuple[int, float]]:
-    """The plain reference of `answer` for one item: (neighbour, score), best first."""
-    long_total = sum(w[LONG] for w in neighbours.values())
-    short_total = sum(w[SHORT] for w in neighbours.values())
+@kernel
+def _doubt(growth, eras):
+    """DOUBT as it is written now, in the units of a row that was written so many eras ago."""
+    return DOUBT * growth * math.ldexp(1.0, ERA_BITS * min(eras, 8))
+
+
+def answer_reference(
+    neighbours: dict[int, list[float]], growth: Sequence[float], eras: Sequence[int], short_weight: float
+) -> list[tuple[int, float]]:
+    """The plain reference of `answer` for one item: (neighbour, score), best first; of each scale the shard's `growth`
+    and the `eras` since the row was written."""
+    totals = [
+        sum((w[scale] for w in neighbours.values()), DOUBT * growth[scale] * 2.0 ** (ERA_BITS * min(eras[scale], 8)))
+        for scale in (LONG, SHORT)
+    ]
     scores = {
-        o: w[LONG] * (1.0 / long_total if long_total else 0.0)
-        + w[SHORT] * (short_weight / short_total if short_total else 0.0)
-        for o, w in neighbours.items()
+        o: w[LONG] * (1.0 / totals[LONG]) + w[SHORT] * (short_weight / totals[SHORT]) for o, w in neighbours.items()
     }
     return sorted(scores.items(), key=lambda pair: (-np.float32(pair[1]), pair[0]))
 

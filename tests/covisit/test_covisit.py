@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from operators.covisit import DAY_MS, Covisit, CovisitSettings
 from operators.kernels import neighbours
-from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank
+from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED
+from operators.kernels.remembered import nothing_remembered
+from operators.list_maker import ListMaker
 from state.batches import (
     FETCH,
-    LIST_LENGTH,
     PAIR,
     RECENT_ITEMS,
     TOUCH,
@@ -251,7 +252,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
     """
     shoppers = 1 + max(s for s, _, _ in events)
     sessions, step = Sessions(shoppers), Covisit(0, Metrics(), CovisitSettings(item_shards=1))
-    popular_items, popular_scores = np.empty(0, np.uint64), np.empty(0, np.float32)
+    lists = ListMaker(LEAVE_OUT_CURRENT, nothing_remembered(4096))
     asked, hits, reciprocal_ranks = 0, 0, 0.0
     for first in range(0, len(events), batch):
         part = events[first : first + batch]
@@ -269,21 +270,8 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             fetches = np.zeros(len(position), FETCH)
             fetches["item"], fetches["position"], fetches["slot"] = recent[position, slot], position, slot
             out = step.process([VisitBatch(np.empty(0, PAIR), np.empty(0, TOUCH), [FetchBatch(0, 0, fetches)])])
-            rows = answers(out)[0].rows.reshape(-1)
-            shape = (len(wanted), RECENT_FETCHED)
-            items = np.zeros((*shape, rows["items"].shape[1]), np.uint64)
-            scores, counts = np.zeros(items.shape, np.float32), np.zeros(shape, np.uint8)
-            items[position, slot], scores[position, slot], counts[position, slot] = (
-                rows["items"],
-                rows["scores"],
-                rows["count"],
-            )
-            listed, because = np.zeros((2, len(wanted), LIST_LENGTH), np.uint64)
-            list_scores, listed_n = np.zeros(listed.shape, np.float32), np.zeros(len(wanted), np.uint8)
-            rank(
-                items, scores, counts, recent, recent_n, LEAVE_OUT_CURRENT, popular_items, popular_scores,
-                listed, list_scores, because, listed_n,
-            )  # fmt: skip
+            rows = [answer.rows for answer in answers(out)]
+            listed = lists.make(rows, np.arange(len(wanted), dtype=np.int32), recent, recent_n)[0]
             found, place = np.nonzero(listed == np.array(wanted, np.uint64)[:, None])
             asked, hits, reciprocal_ranks = (
                 asked + len(wanted),
@@ -292,13 +280,13 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             )
         told = np.array([(item, 0, ts, -1, 1.0) for _, item, ts in part], TOUCH)
         for popular in popularity(step.process([VisitBatch(pairs[:at], told)])):
-            popular_items, popular_scores = popular.items, popular.scores
+            lists.popular, lists.popular_scores = popular.items, popular.scores
     return hits / asked, reciprocal_ranks / asked
 
 
 def test_lists_find_the_next_click_of_a_real_shop() -> None:
-    """On rsc15 with tables a batch of 64 old, more than half of the next clicks are in the list."""
+    """On rsc15 with tables a batch of 64 old, well over half of the next clicks are in the list."""
     if not (DATA / "rsc15_train.tsv.gz").exists() and os.environ.get("CI") != "true":
         pytest.skip(f"no real logs at {DATA}")
     hit_rate, mrr = hit_rate_and_mrr(rsc15(), batch=64)
-    assert hit_rate > 0.56 and mrr > 0.26
+    assert hit_rate > 0.59 and mrr > 0.265

@@ -82,6 +82,23 @@ def test_a_new_neighbour_takes_the_place_of_the_lightest() -> None:
     assert shares(found)[99] == pytest.approx(2.0 / (31 * 5.0 + 2.0), rel=0.1)
 
 
+def test_rows_lie_heaviest_first() -> None:
+    """Whatever comes and goes, the last of a full row is the one to give up."""
+    table, _ = learned(random_pairs(5, 4_000, items=6), items=6)
+    assert (table["count"] == NEIGHBOURS).all() and (np.diff(table["weights"][:, LONG]) <= 0.0).all()
+    assert all(len(set(row)) == NEIGHBOURS for row in table["neighbours"].tolist())
+
+
+def test_a_row_that_has_seen_little_answers_with_small_shares() -> None:
+    """One co-visit is a share of 1 / (1 + DOUBT) at first, and of next to nothing when it has faded."""
+    for since, weight in ((0, 1.0), (500, 0.5), (32 * 500, 2.0**-32)):
+        pairs = [(0, 7, 1.0), *[(1, 8, 1.0)] * since]
+        table, shard = learned(pairs, items=2, rates=(2.0 ** (1 / 500), 1.0))
+        out = np.zeros(1, ANSWER)
+        neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.0, out)
+        assert out["scores"][0, 0] == pytest.approx(weight / (weight + neighbours.DOUBT), rel=1e-2)
+
+
 def test_eras_leave_shares_untouched() -> None:
     """However often growth is divided, a row written long ago is scaled exactly, and none overflows."""
     rates = (2.0, 2.0**4)
@@ -103,19 +120,31 @@ def test_a_pair_of_an_item_without_row_only_lets_time_pass() -> None:
     assert shard["growth"][0].tolist() == list(RATES) and shard["pairs"][0] == 1
 
 
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 300), short_weight=st.sampled_from([0.0, 0.25, 1.0]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 300),
+    rates=st.sampled_from([RATES, (2.0 ** (1 / 7), 2.0), (2.0**30, 2.0**31.5)]),
+    short_weight=st.sampled_from([0.0, 0.25, 1.0]),
+)
 @settings(max_examples=40, deadline=None)
-def test_answer_says_what_the_plain_reference_says(seed: int, count: int, short_weight: float) -> None:
+def test_answer_says_what_the_plain_reference_says(
+    seed: int, count: int, rates: tuple[float, float], short_weight: float
+) -> None:
     """Neighbours come best first with exactly the reference's scores; an unknown item gets an answer of none."""
-    table = learned(random_pairs(seed, count, items=3), items=3)[0] if count else np.zeros(3, ITEM_ROW)
+    table, shard = learned(random_pairs(seed, count, items=3), items=3, rates=rates)
     fetches = np.array([(row, 10 + row, row + 1) for row in (0, 1, 2, 3)], FETCH)
     out = np.zeros(4, ANSWER)
-    neighbours.answer(table, np.array([0, 1, 2, -1], np.int32), fetches, short_weight, out)
+    neighbours.answer(table, np.array([0, 1, 2, -1], np.int32), fetches, shard, short_weight, out)
     assert out["position"].tolist() == [10, 11, 12, 13] and out["slot"].tolist() == [1, 2, 3, 4]
     assert out["count"][3] == 0 and not out["items"][3].any()
     for row in (0, 1, 2):
         long, short = kept(table[row], LONG), kept(table[row], SHORT)
-        expected = neighbours.answer_reference({o: [long[o], short[o]] for o in long}, short_weight)
+        expected = neighbours.answer_reference(
+            {o: [long[o], short[o]] for o in long},
+            shard["growth"][0].tolist(),
+            (shard["eras"][0] - table["eras"][row]).tolist(),
+            short_weight,
+        )
         n = int(out["count"][row])
         assert n == len(long)
         assert out["items"][row, :n].tolist() == [item for item, _ in expected]
@@ -127,8 +156,9 @@ def test_equal_scores_are_ordered_by_hash() -> None:
     """A tie has one order whatever the order of arrival."""
     table = np.zeros(1, ITEM_ROW)
     table["neighbours"][0, :4], table["weights"][0, :, :4], table["count"] = [9, 2, 2**63 + 1, 5], 1.0, 4
-    out = np.zeros(1, ANSWER)
-    neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), 0.25, out)
+    out, shard = np.zeros(1, ANSWER), np.zeros(1, SHARD_ROW)
+    shard["growth"] = 1.0
+    neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.25, out)
     assert out["items"][0, :4].tolist() == [2, 5, 9, 2**63 + 1]
 
 

@@ -10,13 +10,24 @@ from operators.kernels.ranking import (
     LEAVE_OUT_CURRENT,
     LEAVE_OUT_RECENT,
     RECENT_FETCHED,
+    RETURN_WEIGHTS,
+    SLOT_NEIGHBOURS,
     SLOT_WEIGHTS,
+    WALK_WEIGHT,
+    WALKS,
     rank,
     rank_reference,
 )
-from state.batches import LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
+from operators.kernels.remembered import (
+    REMEMBERED_NEIGHBOURS,
+    nothing_remembered,
+    remember_rows,
+    remember_rows_reference,
+)
+from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
 
 Neighbours = list[list[tuple[int, float]]]
+Beside = dict[int, list[tuple[int, float]]]
 Ranked = list[tuple[int, float, int]]
 
 
@@ -24,8 +35,10 @@ def ranked(
     shoppers: list[tuple[Neighbours, list[int]]],
     popular: list[tuple[int, float]] | None = None,
     leave_out: int = LEAVE_OUT_CURRENT,
+    beside: Beside | None = None,
 ) -> list[Ranked]:
-    """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items)."""
+    """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
+    neighbours of other items that are remembered."""
     n = len(shoppers)
     items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
     scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
@@ -37,6 +50,12 @@ def ranked(
             counts[i, slot] = len(pairs)
             for k, (item, score) in enumerate(pairs):
                 items[i, slot, k], scores[i, slot, k] = item, score
+    remembered = nothing_remembered(4096)
+    for item, pairs in (beside or {}).items():
+        row = remembered[item % 4096]
+        row["item"] = item
+        for k, (other, score) in enumerate(pairs):
+            row["items"][k], row["scores"][k] = other, score
     popular = popular or []
     popular_items = np.array([item for item, _ in popular], np.uint64)
     popular_scores = np.array([score for _, score in popular], np.float32)
@@ -50,6 +69,7 @@ def ranked(
         recent,
         recent_n,
         leave_out,
+        remembered,
         popular_items,
         popular_scores,
         out_items,
@@ -79,7 +99,7 @@ def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(1, 200),
-    leave_out=st.sampled_from([LEAVE_OUT_CURRENT, LEAVE_OUT_RECENT]),
+    leave_out=st.sampled_from([0, LEAVE_OUT_CURRENT, LEAVE_OUT_RECENT]),
 )
 @settings(max_examples=60, deadline=None)
 def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int) -> None:
@@ -88,18 +108,26 @@ def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out
     # Hashes that share their low bits, so that the table of candidates collides.
     catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
     shoppers = [shopper(rng, catalogue) for _ in range(8)]
+    places = {item % 4096: item for item in rng.permutation(catalogue).tolist()}
+    beside = {
+        item: [
+            (other, float(np.float32(rng.integers(1, 9) / 8)))
+            for other in rng.choice(catalogue, min(len(catalogue), REMEMBERED_NEIGHBOURS), replace=False).tolist()
+        ]
+        for item in places.values()
+    }
     best_first = sorted(rng.uniform(1, 500, min(size, 50)).astype(np.float32).tolist(), reverse=True)
     popular = list(zip(rng.choice(catalogue, len(best_first)).tolist(), best_first, strict=True))
     popular = list({item: (item, score) for item, score in reversed(popular)}.values())[::-1]
-    expected = [rank_reference(neighbours, history, leave_out, popular) for neighbours, history in shoppers]
-    assert ranked(shoppers, popular, leave_out) == expected
+    expected = [rank_reference(neighbours, history, leave_out, beside, popular) for neighbours, history in shoppers]
+    assert ranked(shoppers, popular, leave_out, beside) == expected
 
 
 def test_an_item_seen_beside_several_adds_up_and_names_its_strongest_reason() -> None:
     """Scores of all places are summed by the places' weights; `because` is the place that gave most."""
     [found] = ranked([([[(7, 0.25), (8, 0.5)], [(7, 1.0)]], [100, 200])])
     second = float(SLOT_WEIGHTS[1])
-    assert found == [(7, 0.25 + second, 200), (8, 0.5, 100)]
+    assert found == [(7, 0.25 + second, 200), (8, 0.5, 100), (200, float(RETURN_WEIGHTS[1]), 200)]
 
 
 def test_the_current_item_is_never_shown() -> None:
@@ -134,11 +162,64 @@ def test_popular_items_that_have_all_faded_still_fill_the_list() -> None:
 
 
 def test_a_list_is_never_longer_than_its_bound() -> None:
-    """Of 160 candidates the best remain."""
+    """Of many candidates the best remain."""
     neighbours = [[(1000 * slot + k + 1, 1.0 - k / 64) for k in range(NEIGHBOURS)] for slot in range(RECENT_FETCHED)]
     [found] = ranked([(neighbours, [91, 92, 93, 94, 95])], popular=[(4, 3.0)])
     assert len(found) == LIST_LENGTH
     everything = sorted(
-        float(np.float32(s) * SLOT_WEIGHTS[slot]) for slot in range(RECENT_FETCHED) for _, s in neighbours[slot]
+        float(np.float32(s) * SLOT_WEIGHTS[slot])
+        for slot in range(RECENT_FETCHED)
+        for _, s in neighbours[slot][: SLOT_NEIGHBOURS[slot]]
     )
     assert [score for _, score, _ in found] == everything[: -LIST_LENGTH - 1 : -1]
+
+
+def test_what_was_seen_before_the_current_item_may_come_back() -> None:
+    """The sooner left the better, for its own sake and without neighbours; the current one where it may be shown."""
+    [found] = ranked([([], [1, 2, 3])])
+    assert found == [(2, float(RETURN_WEIGHTS[1]), 2), (3, float(RETURN_WEIGHTS[2]), 3)]
+    [found] = ranked([([], [1, 2, 1])], leave_out=0)
+    assert found == [(1, float(RETURN_WEIGHTS[0]), 1), (2, float(RETURN_WEIGHTS[1]), 2)]
+    assert ranked([([], [1, 2, 3])], leave_out=LEAVE_OUT_RECENT) == [[]]
+
+
+def test_what_stands_beside_the_neighbours_of_the_current_item_is_found_too() -> None:
+    """A second step is made from the best neighbours of the current item alone, for its sake, and not back to it."""
+    best = [(item, 0.5) for item in range(10, 10 + WALKS)]
+    beside = {
+        10: [(77, 0.5), (11, 0.25), (1, 1.0)],
+        11: [(77, 0.25)],
+        10 + WALKS: [(78, 1.0)],
+        20: [(79, 1.0)],
+    }
+    [found] = ranked([([[*best, (10 + WALKS, 0.125)], [(20, 1.0)]], [1, 1])], beside=beside)
+    weight = float(WALK_WEIGHT)
+    assert found[0] == (11, 0.5 + 0.5 * 0.25 * weight, 1)
+    assert (77, 0.5 * 0.75 * weight, 1) in found and not {78, 79, 1} & {item for item, *_ in found}
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 60))
+@settings(max_examples=40, deadline=None)
+def test_remember_rows_says_what_the_plain_reference_says(seed: int, count: int) -> None:
+    """The newest row of each place lies there, cut to its best; an answer of none, or for no list, changes nothing."""
+    rng = np.random.default_rng(seed)
+    items = rng.integers(1, 2**64, 12, dtype=np.uint64)
+    answers, recent = np.zeros(count, ANSWER), rng.choice(items, (5, RECENT_ITEMS))
+    answers["position"], answers["slot"] = rng.integers(0, 6, count), rng.integers(0, RECENT_FETCHED, count)
+    answers["count"] = rng.integers(0, NEIGHBOURS + 1, count)
+    answers["items"], answers["scores"] = (
+        rng.integers(1, 2**64, (count, NEIGHBOURS), np.uint64),
+        rng.random((count, 32)),
+    )
+    list_rows, remembered = np.array([0, 1, 2, 3, 4, -1], np.int32), nothing_remembered(8)
+    remember_rows(answers, recent, list_rows, remembered)
+    rows = []
+    for a in answers[answers["position"] < 5]:
+        told = zip(a["items"].tolist(), a["scores"].tolist(), strict=True)
+        rows.append((int(recent[a["position"], a["slot"]]), list(told)[: int(a["count"])]))
+    expected = remember_rows_reference(rows, 8)
+    for place, row in enumerate(remembered):
+        item, told = expected.get(place, (0, []))
+        told = told + [(0, 0.0)] * (REMEMBERED_NEIGHBOURS - len(told))
+        assert int(row["item"]) == item
+        assert list(zip(row["items"].tolist(), row["scores"].tolist(), strict=True)) == told

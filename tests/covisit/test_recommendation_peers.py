@@ -23,6 +23,7 @@ from benchmarks.recommendation_peers import (
 from operators.covisit import CovisitSettings
 from operators.kernels import neighbours
 from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank_reference
+from operators.kernels.remembered import REMEMBERED_NEIGHBOURS
 from operators.kernels.sessions import recent_reference
 
 SESSIONS = [[1, 2, 3], [2, 3, 4], [1, 4], [5]]
@@ -126,12 +127,14 @@ def test_an_item_to_item_model_is_fitted_when_its_time_has_come() -> None:
 
 
 def test_ours_are_the_kernels_of_the_worker() -> None:
-    """The lists are those of the plain references of pairs, weights and ranking, what is popular behind."""
+    """The lists are those of the plain references of pairs, weights and ranking, all rows remembered, what is popular
+    behind."""
     rng = np.random.default_rng(5)
     shoppers, items = rng.integers(0, 6, 300), rng.integers(0, 30, 300)
     ts = np.arange(300) * 60_000
     peer = Ours(6, 30)
     peer.learn(shoppers, items, ts)
+    peer.settle()
     settings = CovisitSettings(item_shards=1)
     rates = (2.0 ** (1.0 / settings.half_lives_pairs[0]), 2.0 ** (1.0 / settings.half_lives_pairs[1]))
     hashes = peer.hashes
@@ -143,14 +146,18 @@ def test_ours_are_the_kernels_of_the_worker() -> None:
         if recent[:1] != [item]:
             pairs += neighbours.pairs_of_reference(item, recent, 1.0)
         before.append((time, item))
-    table = neighbours.update_reference(pairs, rates)
+    growth = [math.prod([rate] * len(pairs)) for rate in rates]
+    answers = {
+        item: neighbours.answer_reference(
+            {other: weights for other, *weights in row}, growth, (0, 0), settings.short_weight
+        )
+        for item, row in neighbours.update_reference(pairs, rates).items()
+    }
+    best = {item: answer[:REMEMBERED_NEIGHBOURS] for item, answer in answers.items()}
     for shopper in range(6):
         history = items[shoppers == shopper].tolist()[-HISTORY:]
         recent = recent_reference(liked[shopper])
-        answers = [
-            neighbours.answer_reference({other: weights for other, *weights in table[item]}, settings.short_weight)
-            for item in recent[:RECENT_FETCHED]
-        ]
-        expected = [item for item, *_ in rank_reference(answers, recent, LEAVE_OUT_CURRENT, [])]
+        asked = [answers[item] for item in recent[:RECENT_FETCHED]]
+        expected = [item for item, *_ in rank_reference(asked, recent, LEAVE_OUT_CURRENT, best, [])]
         found = listed(peer, history, shopper)
         assert [int(hashes[item]) for item in found][: len(expected)] == expected

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.recommendation_costs import BATCH, PAUSE_MS, Shop, costs
 from benchmarks.recommendation_peers import HISTORY, LENGTH, LastItem, newest_first
 from benchmarks.recommendation_sets import SCENARIOS, Cases, Scenario, busier, interleaved, numbered
 from benchmarks.recommendations import Contender, Tally, prequential, previous_events, published, remember
@@ -130,3 +132,19 @@ def test_real_logs_are_taken_in_whole(
     assert int(stream.shopper.max()) + 1 <= stream.shoppers and int(stream.item.max()) + 1 <= stream.items
     assert items is None or stream.items == items
     assert (tests is None) == (cases is None) and (tests is None or len(tests.following) == cases)
+
+
+def test_the_shop_of_costs_visits_every_item_twice_before_it_is_measured() -> None:
+    """By two different runs, whatever the size; no run is told to go on with the one before."""
+    shop = Shop(400, seed=1)
+    visits, ends = np.zeros(400, int), []
+    for starts in shop.catalogue():
+        steps = shop.runs(starts)
+        ends.append((steps[0][2][0], steps[-1][2][0]))
+        for shoppers, items, _, histories in steps:
+            assert len(set(shoppers.tolist())) == len(items) <= BATCH and (histories[:, 0] == items).all()
+            np.add.at(visits, items, 1)
+    assert (visits == 2).all()
+    assert all(after[0] - before[1] >= PAUSE_MS for before, after in pairwise(ends))
+    found = costs(400, batches=1, seed=1)
+    assert found["items"] == 400 and found["item_bytes"] >= 560

@@ -46,8 +46,8 @@ def test_a_record_says_what_the_steps_found_out() -> None:
     """Scores, list with reasons, newest event, version: of a shopper who acted."""
     step, i = make()
     batch = scored_batch([profile(recent=i[:3], version=12)], [SCORED], item_shards=2)
-    assert step.process([batch, answer(1, (0, 0, [(i[4], 0.5), (i[0], 0.9)]))]) == []
-    (out,) = step.process([answer(1, (0, 2, [(i[5], 0.4)]), (0, 1, [(i[4], 0.2)]))])
+    assert step.process([batch, answer(1, (0, 0, [(i[4], 0.5)]))]) == []
+    (out,) = step.process([answer(1, (0, 2, [(i[5], 0.4)]), (0, 1, [(i[0], 0.9), (i[4], 0.2)]))])
     found = written(out)["ann"]
     assert [words[0] for words in found] == [b"HSET", b"EXPIRE"]
     told = fields(found)
@@ -60,7 +60,7 @@ def test_a_record_says_what_the_steps_found_out() -> None:
         "model": b"9",
         "purchase_propensity": b"0.2500",
         "churn_risk": b"0.7500",
-        "recs": b'[["i4",0.6000,"i0"],["i5",0.1000,"i2"]]',
+        "recs": b'[["i4",0.6000,"i0"],["i1",0.1500,"i1"],["i2",0.1200,"i2"],["i5",0.1000,"i2"]]',
         "rules": b"[]",
         "variants": b"{}",
     }

@@ -38,7 +38,7 @@ from flows.logs import configure_logs
 from flows.settings import Log
 from operators.convert import convert
 from operators.decode import Decoder, Limits
-from operators.learn import Learner, LearnSettings
+from operators.learn import SAMPLED, Learner, LearnSettings
 from operators.profile_settings import DAY_MS, ProfileSettings
 from operators.profiles import Profiles
 from operators.read_files import FileReader
@@ -50,6 +50,7 @@ from state.flow_control import FlowControl
 from state.metrics import Metrics, read_samples
 from state.models import SegmentModel
 from state.names import Names
+from state.samples import lessons_of
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where real logs are found, as the tests find them; none is part of the project."""
@@ -118,12 +119,14 @@ def replay(scenario: Scenario, seed: int, folder: Path) -> Year:
                 if not (isinstance(value, tuple) and isinstance(value[1], EventBatch)):
                     continue
                 for batch in profiles.process([value[1]]):
-                    if isinstance(batch, ProfileBatch) and len(batch):
+                    if not isinstance(batch, ProfileBatch):
+                        continue
+                    if len(batch):
                         _close_months(year, batch, now, figures, seed)
                         _score(year, score, batch, now, figures)
-                        learned = learner.process([s for s in batch.samples if s.model == "segments"])
-                        year.versions += learned
-                        score.process(learned)
+                    learned = learner.process([k for k in lessons_of(SAMPLED, [batch], 1) if k.model == "segments"])
+                    year.versions += learned
+                    score.process(learned)
         reader.close()
         names.close()
     _close_month(year, now, figures, seed)

@@ -17,6 +17,9 @@ RETIRED_MAX = 64
 RENAME_MOVE = 0.35
 """A segment keeps its name until its centre is so many standard deviations (root mean square) from where it got it."""
 
+RENAME_MOVE_ONE = 0.75
+"""Or until one feature alone has moved so far: a name that says "evening" must not outlive the evenings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -101,7 +104,7 @@ class SegmentCards:
         for place, number in enumerate(fit.numbers.tolist()):
             if number in self.named:
                 moved = (logs[place] - self.named[number][1]) / fit.scale
-                if np.sqrt((moved**2).mean()) < RENAME_MOVE:
+                if np.sqrt((moved**2).mean()) < RENAME_MOVE and np.abs(moved).max() < RENAME_MOVE_ONE:
                     named[number] = self.named[number]
         taken = {name for name, _ in named.values()}
         for place in np.argsort(-fit.shares, kind="stable").tolist():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.learn.segment_cards import Fit, SegmentCards
 from operators.segment_names import name_of, traits
 from state.features import DIMENSIONS, MODEL_FEATURES
+from state.metrics import Metrics
 
 COLUMN = {name: j for j, name in enumerate(MODEL_FEATURES)}
 
@@ -46,3 +48,24 @@ def test_traits_are_the_strongest_features_with_both_means() -> None:
     own, everyone = np.full(DIMENSIONS, 2.34567), np.full(DIMENSIONS, 1.0)
     found = traits(_centre(views_30d=-2.0, carts_30d=0.5, clicks_30d=0.1), own, everyone)
     assert found == [("views_30d", 2.35, 1.0), ("carts_30d", 2.35, 1.0)]
+
+
+def test_name_is_kept_while_what_it_says_holds() -> None:
+    """Small moves of all features keep it; one feature that goes elsewhere does not."""
+    cards, versions = SegmentCards(Metrics()), []
+    evening = _centre(purchases_30d=1.2, hour_18_24_share=0.8)
+    for centre in (evening, evening + 0.2, _centre(purchases_30d=1.2, hour_6_12_share=0.6)):
+        fit = Fit(
+            centres=centre[None],
+            shares=np.ones(1),
+            numbers=np.zeros(1, np.int32),
+            macros=np.zeros(1, np.int32),
+            mean=np.zeros(DIMENSIONS),
+            scale=np.ones(DIMENSIONS),
+            natural=np.full((4, DIMENSIONS), 5.0, np.float32),
+            now=np.zeros(4, np.int32),
+            before=np.zeros(0, np.int32),
+            far=np.zeros(0, bool),
+        )
+        versions += [cards.make([], fit, 1_000)[0].name]
+    assert versions == ["evening buyers", "evening buyers", "morning buyers"]

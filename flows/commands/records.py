@@ -20,7 +20,7 @@ from operators.catalogue import EMERGING
 from state.features import MODEL_FEATURES, PATTERNS, SHARES, catalogue
 from state.redis_keys import Keys
 
-_JSON_FIELDS = ("recs", "rules", "variants")
+_JSON_FIELDS = ("why", "recs", "rules", "variants")
 _NUMBERS: dict[str, type[int] | type[float]] = {
     "margin": float,
     "purchase_propensity": float,

@@ -28,7 +28,7 @@ from state.redis_keys import Keys
 
 PLAN = ShopPlan(seed=23, shoppers=20_000, items=2_000, categories=40, days=14, events=300_000)
 EXACT = ("event_ts", "version", "rules")
-LEARNED = ("segment", "macro", "margin", "purchase_propensity", "churn_risk", "recs")
+LEARNED = ("segment", "macro", "margin", "purchase_propensity", "churn_risk", "why", "recs")
 AGREEMENT_MIN = 0.98
 
 Records = dict[str, dict[str, str]]

@@ -55,7 +55,8 @@ class Ours:
         chosen, margin = np.empty(len(x), np.int32), np.empty(len(x), np.float32)
         factor = ScoreSettings().stay_factor
         logs = signed_logs(x)
-        kernels.assign(logs, model.mean, model.scale, model.centres, held.astype(np.int32), factor, chosen, margin)
+        space = (model.mean, model.scale, model.centres)
+        kernels.assign(logs, *space, held.astype(np.int32), factor, chosen, np.empty_like(chosen), margin)
         labels = model.numbers[chosen]
         self._held[shopper] = labels
         return labels

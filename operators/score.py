@@ -10,8 +10,9 @@ import numpy as np
 
 from operators.cold_tier import ColdTier
 from operators.kernels import assign as kernels
+from operators.kernels.explain import strongest_contributions, strongest_pulls
 from operators.kernels.logistic import cross, logistic
-from state.batches import SCORE, TRANSITION, ProfileBatch, ScoredBatch, SegmentCounts
+from state.batches import EXPLAINED, SCORE, TRANSITION, ProfileBatch, ScoredBatch, SegmentCounts
 from state.cold_store import ColdStore
 from state.features import DIMENSIONS, PROPENSITY_INPUTS
 from state.metrics import Metrics
@@ -145,7 +146,8 @@ class Score:
         profiles = np.ascontiguousarray(batch.rows)
         n = len(profiles)
         model = self._models.segments
-        unknown = np.array((NO_SEGMENT, NO_SEGMENT, 0.0, np.nan, np.nan, model.version if model else 0), SCORE)
+        version = model.version if model else 0
+        unknown = np.array((NO_SEGMENT, NO_SEGMENT, 0.0, np.nan, np.nan, version, NO_SEGMENT, 0, 0.0), SCORE)
         scores = np.full(n, unknown)
         transitions = np.zeros(n, TRANSITION)
         if n == 0:
@@ -168,6 +170,7 @@ class Score:
                 out = np.empty(n, np.float32)
                 logistic(inputs, p.mean, p.scale, p.weights, p.bias, out)
                 scores[target] = out
+                strongest_contributions(inputs, p.mean, p.scale, p.weights, EXPLAINED.index(target), scores)
         moved = kernels.settle(profiles, before, scores, table.rows, table.dirty, self._counts, transitions)
         if moved:
             self._metrics.transitions.labels(kind="cluster").inc(moved)
@@ -183,12 +186,14 @@ class Score:
             self.tables["scores"].rows[gone] = (0, NO_SEGMENT, NO_SEGMENT)
 
     def _assign(self, model: SegmentModel, logs: np.ndarray, held: np.ndarray, scores: np.ndarray) -> None:
-        """Fill segment, macro and margin; a shopper whose segment no longer lives is free to go to any."""
-        chosen, margin = np.empty(len(logs), np.int32), np.empty(len(logs), np.float32)
-        kernels.assign(logs, model.mean, model.scale, model.centres, held, self._settings.stay_factor, chosen, margin)
+        """Fill segment, macro and margin, and why; a shopper whose segment no longer lives is free to go to any."""
+        n, space, factor = len(logs), (model.mean, model.scale, model.centres), self._settings.stay_factor
+        chosen, others, margin = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
+        kernels.assign(logs, *space, held, factor, chosen, others, margin)
         scores["segment"] = model.numbers[chosen]
         scores["macro"] = model.macros[chosen]
         scores["margin"] = margin
+        strongest_pulls(logs, *space, model.numbers, chosen, others, scores)
 
     def _make_rows(self, places: np.ndarray) -> None:
         """Make the table's rows for profiles that are new; ValueError for a row below 0."""

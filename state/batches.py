@@ -28,6 +28,12 @@ LIST_LENGTH = 20
 NEIGHBOURS = 32
 """How many neighbours an item's co-visitation row keeps."""
 
+EXPLAINED = ("segment", "purchase", "churn")
+"""Of what a score tells the strongest features: a row each of its `why` and `why_by`."""
+
+WHY_LENGTH = 3
+"""How many features are told of each."""
+
 KINDS = (
     "view",
     "click",
@@ -151,6 +157,9 @@ SCORE = np.dtype(
         ("purchase", "f4"),
         ("churn", "f4"),
         ("model", "i4"),  # version of the segment model
+        ("other", "i4"),  # number of the nearest other segment; -1 where there is none
+        ("why", "i4", (len(EXPLAINED), WHY_LENGTH)),  # of each of EXPLAINED the strongest features: places in `x`
+        ("why_by", "f4", (len(EXPLAINED), WHY_LENGTH)),  # how strong they are, strongest first; 0 where there is none
     ],
     align=True,
 )

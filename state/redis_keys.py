@@ -52,6 +52,7 @@ class Keys:
             "margin",
             "purchase_propensity",
             "churn_risk",
+            "why",
             "recs",
             "event_ts",
             "version",

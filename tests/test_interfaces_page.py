@@ -145,6 +145,13 @@ def test_every_field_of_a_user_record_stands_on_the_page() -> None:
     assert set(_names("User record", "field")) == fields
 
 
+def test_every_part_of_the_reasons_on_a_record_stands_on_the_page() -> None:
+    """As the packing kernel writes them of a shopper who has all scores."""
+    out, scores = np.empty(500, np.uint8), np.zeros(1, SCORE)
+    end = redis_commands.put_why(out, 0, scores[0])
+    assert set(_names("User record", "of `why`")) == set(orjson.loads(out[:end].tobytes()))
+
+
 def test_every_field_of_a_segment_card_stands_on_the_page() -> None:
     """As the catalogue writes it."""
     zero = np.zeros(DIMENSIONS, np.float32)

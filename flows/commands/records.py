@@ -20,7 +20,7 @@ from operators.catalogue import EMERGING
 from state.features import MODEL_FEATURES, PATTERNS, SHARES, catalogue
 from state.redis_keys import Keys
 
-_JSON_FIELDS = ("recs", "rules", "variants")
+_JSON_FIELDS = ("why", "recs", "rules", "variants")
 _NUMBERS: dict[str, type[int] | type[float]] = {
     "margin": float,
     "purchase_propensity": float,
@@ -90,15 +90,20 @@ def show_segments(settings: Settings, as_json: bool) -> None:
 
 
 def show_features(settings: Settings, as_json: bool) -> None:
-    """Print the catalogue of features; the shares of hours, one for every two hours, as one line."""
-    every = catalogue(settings.events.custom_names, settings.events.context_names)
+    """Print the catalogue of features, with the points of the scores among the rules; the shares of hours, one for
+    every two hours, as one line."""
+    from operators.rules.read import read_rules
+
+    declared = settings.events.custom_names, settings.events.context_names
+    scores = read_rules(settings.segments, *declared).score_features()
+    every = (*catalogue(*declared).values(), *PATTERNS, *scores)
     if as_json:
         names = ("name", "unit", "window", "meaning", "source")
-        _print_json([{name: getattr(feature, name) for name in names} for feature in (*every.values(), *PATTERNS)])
+        _print_json([{name: getattr(feature, name) for name in names} for feature in every])
         return
     table = Table("feature", "unit", "window", "meaning")
     shares = {feature.name for feature in SHARES}
-    for feature in (*every.values(), *PATTERNS):
+    for feature in every:
         if feature.name not in shares:
             table.add_row(feature.name, feature.unit, feature.window or "-", feature.meaning)
     table.add_row(

@@ -37,14 +37,14 @@ def signed_log1p_reference(x: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def assign(logs, mean, scale, centres, held, factor, chosen, margin):
+def assign(logs, mean, scale, centres, held, factor, chosen, others, margin):
     """The centre of each row: the nearest one, unless the row holds a centre that is not clearly farther.
 
     logs float32[n, d or more], of which the first d count; mean, scale float32[d]; centres float32[k, d], k >= 1, in
     standardised space; held int32[n], the centre each row is at (-1: none). A row leaves it only for one nearer than
-    `factor` times the distance to it. chosen int32[n] is filled; margin float32[n]: 1 - d / d', where d is the
-    Euclidean distance to the chosen centre and d' to the nearest other one, between 0 and 1 (0 where it stays with a
-    farther centre, 1 with a single centre).
+    `factor` times the distance to it. chosen int32[n] is filled; others int32[n] with the nearest other centre (-1 with
+    a single one); margin float32[n]: 1 - d / d', where d is the Euclidean distance to the chosen centre and d' to the
+    nearest other one, between 0 and 1 (0 where it stays with a farther centre, 1 with a single centre).
     """
     n = logs.shape[0]
     k, d = centres.shape
@@ -54,45 +54,48 @@ def assign(logs, mean, scale, centres, held, factor, chosen, margin):
             z[j] = (logs[i, j] - mean[j]) / scale[j]
         first, second = math.inf, math.inf
         kept = math.inf
-        nearest = 0
+        nearest, next_one = 0, -1
         for c in range(k):
             total = 0.0
             for j in range(d):
                 gap = z[j] - centres[c, j]
                 total += gap * gap
             if total < first:
+                next_one = nearest if c > 0 else -1
                 first, second, nearest = total, first, c
             elif total < second:
-                second = total
+                second, next_one = total, c
             if c == held[i]:
                 kept = total
         first, second, kept = math.sqrt(first), math.sqrt(second), math.sqrt(kept)
         if 0 <= held[i] < k and nearest != held[i] and first >= factor * kept:
-            chosen[i] = held[i]
+            chosen[i], others[i] = held[i], nearest
             margin[i] = 0.0
         else:
-            chosen[i] = nearest
+            chosen[i], others[i] = nearest, next_one
             margin[i] = 0.0 if second == 0.0 else 1.0 - first / second
 
 
 def assign_reference(
     logs: np.ndarray, mean: np.ndarray, scale: np.ndarray, centres: np.ndarray, held: np.ndarray, factor: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The plain reference of `assign`: (chosen, margin)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The plain reference of `assign`: (chosen, others, margin)."""
     z = (logs[:, : len(mean)] - mean) / scale
-    chosen, margin = [], []
+    chosen, others, margin = [], [], []
     for row, own in zip(z, held.tolist(), strict=True):
         distances = np.sqrt(((row - centres).astype(np.float64) ** 2).sum(1))
         order = np.argsort(distances, kind="stable")
         nearest = int(order[0])
         if 0 <= own < len(centres) and nearest != own and distances[nearest] >= factor * distances[own]:
             chosen.append(own)
+            others.append(nearest)
             margin.append(0.0)
         else:
             other = distances[order[1]] if len(order) > 1 else math.inf
             chosen.append(nearest)
+            others.append(int(order[1]) if len(order) > 1 else -1)
             margin.append(1.0 - distances[nearest] / other if other > 0.0 else 0.0)
-    return np.array(chosen, np.int32), np.array(margin, np.float32)
+    return np.array(chosen, np.int32), np.array(others, np.int32), np.array(margin, np.float32)
 
 
 @kernel
@@ -153,6 +156,8 @@ def settle(profiles, before, scores, kept, dirty, counts, transitions):
             scores[i].margin = 0.0
             scores[i].purchase = np.nan
             scores[i].churn = np.nan
+            scores[i].other = -1
+            scores[i].why_by[:] = 0.0
             kept[row].near_ts = 0
         elif scores[i].segment != before[i]:
             if before[i] >= 0:

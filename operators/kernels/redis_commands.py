@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
+from state.batches import EXPLAINED, WHY_LENGTH
 from state.compiled import kernel
+from state.features import MODEL_FEATURES
 from state.names import find
 
 CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS = 13, 10, 36, 42, 48, 46, 45
-OPEN, CLOSE, COMMA = 91, 93, 44
+OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34
 ROOM_MIN = 8192
 """Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
 
@@ -145,6 +147,7 @@ def put_list(out, at, items, scores, because, count, directory, popular):
     T_MARGIN,
     T_PURCHASE,
     T_CHURN,
+    T_WHY,
     T_RECS,
     T_EVENT_TS,
     T_VERSION,
@@ -154,11 +157,11 @@ def put_list(out, at, items, scores, because, count, directory, popular):
     T_NO_VARIANTS,
     T_PREFIX,
     T_TTL,
-) = range(17)
+) = range(18)
 
 
 def rule_texts(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The names of rule segments by place as JSON strings: (uint8, int64 bounds)."""
+    """Names by place, such as those of rule segments, as JSON strings: (uint8, int64 bounds)."""
     encoded = [orjson.dumps(name) for name in names]
     return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)]).astype(np.int64)
 
@@ -179,6 +182,81 @@ def put_rules(out, at, rules, texts, bounds):
                 out[at] = texts[j]
                 at += 1
     out[at] = CLOSE
+    return at + 1
+
+
+_FEATURES, _FEATURE_BOUNDS = rule_texts(MODEL_FEATURES)
+_KEYS, _KEY_BOUNDS = rule_texts((*EXPLAINED, "next"))
+_NEXT = len(EXPLAINED)
+_HUNDREDTHS_MAX = 1e12
+
+
+@kernel
+def put_strongest(out, at, which, amounts):
+    """Write the strongest features, places in MODEL_FEATURES and amounts float32, strongest first, as JSON with two
+    decimals: [["name", amount], ...], up to the first amount that would read 0.00; the new position."""
+    out[at] = OPEN
+    at += 1
+    for k in range(WHY_LENGTH):
+        scaled = np.int64(np.round(min(max(amounts[k] * 100.0, -_HUNDREDTHS_MAX), _HUNDREDTHS_MAX)))
+        if scaled == 0:
+            break
+        if k > 0:
+            out[at] = COMMA
+            at += 1
+        out[at] = OPEN
+        at += 1
+        for j in range(_FEATURE_BOUNDS[which[k]], _FEATURE_BOUNDS[which[k] + 1]):
+            out[at] = _FEATURES[j]
+            at += 1
+        out[at] = COMMA
+        at += 1
+        if scaled < 0:
+            out[at] = MINUS
+            at += 1
+            scaled = -scaled
+        at = put_int(out, at, scaled // 100)
+        out[at] = DOT
+        out[at + 1] = ZERO + scaled // 10 % 10
+        out[at + 2] = ZERO + scaled % 10
+        out[at + 3] = CLOSE
+        at += 4
+    out[at] = CLOSE
+    return at + 1
+
+
+@kernel
+def put_why(out, at, score):
+    """Write the strongest features of what a SCORE knows, and the next segment, as a JSON object; the new position."""
+    out[at] = OPEN_OBJECT
+    at += 1
+    begin = at
+    known = (score.segment >= 0, not np.isnan(score.purchase), not np.isnan(score.churn))
+    for place in range(len(EXPLAINED)):
+        if known[place]:
+            at = _put_name_of(out, at, begin, place)
+            at = put_strongest(out, at, score.why[place], score.why_by[place])
+            if place == 0 and score.other >= 0:
+                at = _put_name_of(out, at, begin, _NEXT)
+                out[at] = QUOTE
+                out[at + 1] = 115  # s
+                at = put_int(out, at + 2, np.int64(score.other))
+                out[at] = QUOTE
+                at += 1
+    out[at] = CLOSE_OBJECT
+    return at + 1
+
+
+@kernel
+def _put_name_of(out, at, begin, place):
+    """A name within the object that has its first one at `begin`."""
+    if at > begin:
+        out[at] = COMMA
+        at += 1
+    for j in range(_KEY_BOUNDS[place], _KEY_BOUNDS[place + 1]):
+        out[at] = _KEYS[j]
+        at += 1
+    out[at] = COLON
     return at + 1
 
 
@@ -247,7 +325,8 @@ def write_records(
             has_purchase = not np.isnan(score.purchase)
             has_churn = not np.isnan(score.churn)
             has_list = list_rows[p] >= 0
-            fields = 4 + 4 * has_segment + has_purchase + has_churn + has_list
+            has_why = has_segment or has_purchase or has_churn
+            fields = 4 + 4 * has_segment + has_purchase + has_churn + has_why + has_list
             at = put_line(out, at, STAR, 2 + 2 * fields)
             at = put_bulk(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
@@ -264,6 +343,8 @@ def write_records(
                 at = put_field(out, at, scratch, put_fixed(scratch, 0, score.purchase), texts, bounds, T_PURCHASE)
             if has_churn:
                 at = put_field(out, at, scratch, put_fixed(scratch, 0, score.churn), texts, bounds, T_CHURN)
+            if has_why:
+                at = put_field(out, at, scratch, put_why(scratch, 0, score), texts, bounds, T_WHY)
             if has_list:
                 k = list_rows[p]
                 length = put_list(scratch, 0, items[k], list_scores[k], because[k], counts[k], directory, popular)

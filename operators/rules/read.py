@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from operators.rules.durations import duration_ms
@@ -22,12 +22,14 @@ from operators.rules.tree import (
     Number,
     TextIn,
     clauses,
+    condition_text,
     figure,
     inside,
     leaves,
     numerics,
 )
 from operators.rules.vocabulary import SCORE, Vocabulary
+from state.features import Feature
 from state.profile_table import RULE_STATES_MAX, RULES_MAX
 
 SCORE_PARTS_MAX = 32
@@ -88,6 +90,14 @@ class Rules:
     scored: tuple[Rule, ...]
     vocabulary: Vocabulary
 
+    def score_features(self) -> list[Feature]:
+        """The points of each score as the feature that other rules know them by, in the order of the table."""
+        return [
+            replace(self.vocabulary.feature(rule.score_name), meaning=_points_told(rule))
+            for rule in self.by_name.values()
+            if rule.score
+        ]
+
     def conditions(self) -> list[Condition]:
         """Every condition, those of scores among them."""
         return [
@@ -133,6 +143,20 @@ def read_rules(table: object, custom_names: Iterable[str] = (), context_names: I
     return made
 
 
+def _points_told(rule: Rule) -> str:
+    """What the points of a rule by score are given for, and from how many on a shopper is in its segment."""
+    most, least = _bounds(rule.score)
+    given = ", ".join(part.name for part in rule.score)
+    at_least = f"in segments.{rule.name} is {condition_text(rule.condition)}"
+    return f"points, {figure(least)} to {figure(most)}, for: {given}; {at_least}"
+
+
+def _bounds(parts: tuple[ScorePart, ...]) -> tuple[float, float]:
+    """The most and the fewest points that a score can give."""
+    most, least = (math.fsum(part.points for part in parts if part.points * sign > 0) for sign in (1, -1))
+    return most, least
+
+
 def _size(condition: Condition) -> int:
     size = 0
     for clause, _ in clauses(condition):
@@ -176,7 +200,7 @@ def _read(name: str, rule: Mapping[str, Any], vocabulary: Vocabulary, custom_nam
     if "at_least" not in rule:
         raise RuleError(place, "has a score but no at_least; add the points from which on a shopper is in it")
     at_least = _points(rule["at_least"], f"{place}.at_least")
-    most, least = (math.fsum(part.points for part in parts if part.points * sign > 0) for sign in (1, -1))
+    most, least = _bounds(parts)
     if at_least > most:
         told = f"{figure(at_least)} can never be reached, the conditions give at most {figure(most)}"
         raise RuleError(f"{place}.at_least", f"{told}; lower it")

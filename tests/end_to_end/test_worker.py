@@ -13,6 +13,7 @@ from running import Outcome
 from shop_logs import EARLY, SETTINGS, cut_after_catalogue, halves, write_shop_log
 
 from operators.generate import ShopPlan
+from state.features import MODEL_FEATURES
 
 PLAN = ShopPlan(seed=3, shoppers=600, items=300, categories=8, days=6, events=12_000, duplicate_share=0.02)
 SLOWLY = {"batch_records_max": 128, "in_flight_max": 512}
@@ -92,6 +93,24 @@ def test_replay_reports_every_event(tmp_path: Path, redis_url: str, shop_log: Pa
     assert report["duplicates"] > 0
     shoppers = {orjson.loads(line).get("user_id") for line in shop_log.read_bytes().splitlines()} - {None}
     assert report["users"] == len(shoppers) == len(tools.records(redis_url))
+
+
+def test_every_record_tells_why_its_scores_are_what_they_are(tmp_path: Path, redis_url: str, shop_log: Path) -> None:
+    """Up to three features of each, of those the models see, strongest first; nothing of what is not scored."""
+    tools.replay(tmp_path, redis_url, shop_log)
+    scored_by = {"segment": "segment", "purchase": "purchase_propensity", "churn": "churn_risk"}
+    told = set()
+    for record in tools.records(redis_url).values():
+        why = orjson.loads(record.get("why", "{}"))
+        next_one = why.pop("next", None)
+        assert next_one is None or (next_one[0] == "s" and next_one != record["segment"])
+        assert why.keys() == {name for name, field in scored_by.items() if field in record}
+        for name, parts in why.items():
+            amounts = [abs(amount) if name != "segment" else amount for _, amount in parts]
+            assert amounts == sorted(amounts, reverse=True) and all(amount > 0.0 for amount in amounts)
+            assert len({feature for feature, _ in parts} & set(MODEL_FEATURES)) == len(parts) <= 3
+            told |= {name} if parts else set()
+    assert told >= {"segment", "purchase"}  # nobody can have been away for long enough for a model of churn
 
 
 def test_kafka_gives_the_exact_fields_of_a_replay(

@@ -27,6 +27,7 @@ RECORD = {
     "rules": '["loyal"]',
     "purchase_propensity": "0.125",
     "churn_risk": "nan",
+    "why": '{"segment":[["spend_30d",1.42]],"next":"s5"}',
     "recs": '[["oak-lamp",0.9,"pine-lamp"],["mug",0.1,"s3"]]',
     "variants": '{"banner":"b"}',
     "event_ts": "1767225600000",
@@ -199,7 +200,33 @@ def test_the_feature_catalogue_as_json_is_the_catalogue(coterie: Coterie) -> Non
     """JSON alone on standard output, in the catalogue's order."""
     code, out, err = coterie("features", "--json")
     assert (code, err) == (0, "")
-    assert [feature["name"] for feature in json.loads(out)] == [*CATALOGUE, *(p.name for p in PATTERNS)]
+    names = [feature["name"] for feature in json.loads(out)]
+    assert names == [*CATALOGUE, *(p.name for p in PATTERNS), "score_rfm_gold"]
+
+
+def test_the_points_of_scores_are_features_that_are_listed(coterie: Coterie) -> None:
+    """With what they are given for; those of the shop's own rules where it has some, else of the shipped ones."""
+    told = {
+        "name": "score_rfm_gold",
+        "unit": "points",
+        "window": "",
+        "meaning": "points, 0 to 6, for: recent, very_recent, frequent, very_frequent, spending, spending_much; "
+        "in segments.rfm_gold is score_rfm_gold >= 5",
+        "source": "rules",
+    }
+    assert told in json.loads(coterie("features", "--json")[1])
+    Path("coterie.toml").write_text(
+        "[segments.keen]\nat_least = 2.5\n"
+        'score = {looks = ["views_24h >= 3", 2.5], returns = ["returns_total > 0", -1]}\n'
+        '[segments.quiet]\nwhere = "score_keen <= 0"\n'
+    )
+    _, out, _ = coterie("features", "--json")
+    scores = [feature for feature in json.loads(out) if feature["name"].startswith("score_")]
+    meaning = "points, -1 to 2.5, for: looks, returns; in segments.keen is score_keen >= 2.5"
+    assert [(feature["name"], feature["meaning"]) for feature in scores] == [("score_keen", meaning)]
+    assert "score_keen" in coterie("features")[1]
+    Path("coterie.toml").write_text("[segments]\n")
+    assert "score_" not in coterie("features", "--json")[1]
 
 
 def test_the_feature_table_names_every_feature_but_the_many_hours_once(coterie: Coterie) -> None:
@@ -220,6 +247,7 @@ def test_show_as_json_is_the_decoded_record_and_the_features(coterie: Coterie, f
         "rules": ["loyal"],
         "purchase_propensity": 0.125,
         "churn_risk": None,
+        "why": {"segment": [["spend_30d", 1.42]], "next": "s5"},
         "recs": [["oak-lamp", 0.9, "pine-lamp"], ["mug", 0.1, "s3"]],
         "variants": {"banner": "b"},
         "event_ts": 1767225600000,

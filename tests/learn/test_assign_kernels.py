@@ -42,9 +42,9 @@ def test_assign_chooses_what_the_reference_chooses(shape: tuple[int, int, int, i
     mean, scale, centres = _model(rng, d, k)
     logs = rng.normal(size=(n, d)).astype(np.float32)
     held = rng.integers(-1, k, n).astype(np.int32)
-    chosen, margin = np.empty(n, np.int32), np.empty(n, np.float32)
-    kernels.assign(logs, mean, scale, centres, held, factor, chosen, margin)
-    expected, expected_margin = kernels.assign_reference(logs, mean, scale, centres, held, factor)
+    chosen, others, margin = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
+    kernels.assign(logs, mean, scale, centres, held, factor, chosen, others, margin)
+    expected, expected_others, expected_margin = kernels.assign_reference(logs, mean, scale, centres, held, factor)
     z = (logs - mean) / scale
     distances = np.sqrt(((z[:, None] - centres[None]) ** 2).sum(2))
     for i in np.flatnonzero(chosen != expected):  # only where rounding decides
@@ -54,6 +54,9 @@ def test_assign_chooses_what_the_reference_chooses(shape: tuple[int, int, int, i
         assert pair[0] == pytest.approx(pair[1], rel=1e-4)
     same = chosen == expected
     np.testing.assert_allclose(margin[same], expected_margin[same], atol=1e-4)
+    for i in np.flatnonzero(same & (others != expected_others)):
+        assert distances[i, others[i]] == pytest.approx(distances[i, expected_others[i]], rel=1e-4)
+    assert (others != chosen).all() and (others >= 0).all() == (k > 1 or n == 0)
     assert ((margin >= 0.0) & (margin <= 1.0)).all()
 
 
@@ -87,6 +90,7 @@ def test_opening_and_settling_a_batch_agree_with_plain_python(n: int, seed: int)
     scores = np.zeros(n, SCORE)
     scores["segment"] = rng.integers(-1, 6, n)
     scores["margin"] = rng.integers(0, 2, n) / 2
+    scores["other"], scores["why_by"] = 3, 0.5
     after, near, near_before = scores["segment"].tolist(), scores["margin"] > 0.0, kept["near_ts"][rows]
     dirty, transitions = np.zeros(40, np.uint8), np.zeros(n, TRANSITION)
     moved = kernels.settle(profiles, before, scores, kept, dirty, counts, transitions)
@@ -95,6 +99,8 @@ def test_opening_and_settling_a_batch_agree_with_plain_python(n: int, seed: int)
     assert transitions[:moved][["position", "before", "after"]].tolist() == moves
     assert transitions[:moved]["at"].tolist() == [profiles["event_ts"][i] for i, _, _ in moves]
     assert counts.tolist() == plain_counts
+    assert scores["other"].tolist() == np.where(erased, -1, 3).tolist()
+    assert (scores["why_by"] == np.where(erased, 0.0, 0.5)[:, None, None]).all()
     known = np.where(near | (scores["segment"] != before), profiles["event_ts"], near_before)
     assert kept["near_ts"][rows].tolist() == np.where(erased, 0, known).tolist()
     assert np.flatnonzero(dirty).tolist() == sorted(rows)

@@ -305,7 +305,7 @@ def test_scores_are_those_of_the_references() -> None:
     scored = _scored(Score(0, Metrics()).process([model, propensity, batch]))
     logs = kernels.signed_log1p_reference(batch.rows["x"])
     held = np.full(200, -1, np.int32)
-    chosen, margin = kernels.assign_reference(logs, model.mean, model.scale, model.centres, held, 0.9)
+    chosen, _, margin = kernels.assign_reference(logs, model.mean, model.scale, model.centres, held, 0.9)
     assert (scored.scores["segment"] == model.numbers[chosen]).mean() > 0.99  # rounding may decide a tie
     np.testing.assert_allclose(scored.scores["margin"], margin, atol=1e-4)
     p = propensity

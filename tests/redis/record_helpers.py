@@ -76,7 +76,7 @@ def scored_batch(
     acts: Sequence[tuple[int, int, int]] = (),
     receipt: Receipt | None = None,
 ) -> ScoredBatch:
-    """What the score step hands on: (segment, macro, margin, purchase, churn, model) of each shopper."""
+    """What the score step hands on: (segment, macro, margin, purchase, churn, model) of each shopper; no reasons."""
     rows, ids = np.zeros(len(profiles), PROFILE), b""
     for row, told in zip(rows, profiles, strict=True):
         user = told["user"].encode() if isinstance(told["user"], str) else told["user"]
@@ -100,7 +100,9 @@ def scored_batch(
         receipt=receipt or Receipt(np.empty(0), np.empty(0, np.int64), {0: 0}),
         item_shards=item_shards,
     )
-    return ScoredBatch(batch, np.array(told_scores, SCORE), np.array(list(transitions), TRANSITION))
+    return ScoredBatch(
+        batch, np.array([(*one, -1, 0, 0.0) for one in told_scores], SCORE), np.array(list(transitions), TRANSITION)
+    )
 
 
 def answer(sequence: int, *rows: tuple[int, int, Sequence[tuple[int, float]]]) -> AnswerBatch:

@@ -15,11 +15,13 @@ from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_
 from operators.kernels.lists import judge, judge_reference
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
+from state.features import MODEL_FEATURES
 from state.metrics import Metrics
 from state.models import PopularModel
 from state.names import Names
 from state.redis_keys import Keys
 
+SPEND = MODEL_FEATURES.index("spend_30d")
 SCORED = (7, 2, 0.5, 0.25, 0.75, 9)
 
 
@@ -46,6 +48,8 @@ def test_a_record_says_what_the_steps_found_out() -> None:
     """Scores, list with reasons, newest event, version: of a shopper who acted."""
     step, i = make()
     batch = scored_batch([profile(recent=i[:3], version=12)], [SCORED], item_shards=2)
+    batch.scores["other"], batch.scores["why"][0, 0, 0], batch.scores["why_by"][0, 0, 0] = 4, SPEND, 1.5
+    batch.scores["why"][0, 1:, :2], batch.scores["why_by"][0, 1:, :2] = (0, SPEND), ((0.25, -0.125), (-3.0, 0.5))
     assert step.process([batch, answer(1, (0, 0, [(i[4], 0.5)]))]) == []
     (out,) = step.process([answer(1, (0, 2, [(i[5], 0.4)]), (0, 1, [(i[0], 0.9), (i[4], 0.2)]))])
     found = written(out)["ann"]
@@ -60,6 +64,8 @@ def test_a_record_says_what_the_steps_found_out() -> None:
         "model": b"9",
         "purchase_propensity": b"0.2500",
         "churn_risk": b"0.7500",
+        "why": b'{"segment":[["spend_30d",1.50]],"next":"s4",'
+        b'"purchase":[["views_24h",0.25],["spend_30d",-0.12]],"churn":[["views_24h",-3.00],["spend_30d",0.50]]}',
         "recs": b'[["i4",0.6000,"i0"],["i1",0.1500,"i1"],["i2",0.1200,"i2"],["i5",0.1000,"i2"]]',
         "rules": b"[]",
         "variants": b"{}",
@@ -151,7 +157,7 @@ def test_a_new_shopper_s_record_begins_empty() -> None:
     assert [words[0] for words in found] == [b"DEL", b"HSET", b"EXPIRE"]
     told = fields(found)
     assert (told["rules"], told["variants"], told["recs"]) == (b"[]", b"{}", b"[]")
-    assert "segment" not in told and "churn_risk" not in told
+    assert "segment" not in told and "churn_risk" not in told and "why" not in told
     (out,) = step.process([scored_batch([profile(recent=[i[0]], version=2)])])
     assert [words[0] for words in written(out)["ann"]] == [b"HSET", b"EXPIRE"]
     (out,) = step.process([scored_batch([profile(fresh=1, erased=1, version=1)])])

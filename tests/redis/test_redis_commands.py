@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
-from state.batches import LIST_LENGTH, PROFILE, SCORE
+from state.batches import EXPLAINED, LIST_LENGTH, PROFILE, SCORE, WHY_LENGTH
+from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
 from state.redis_keys import Keys
 
@@ -26,6 +28,7 @@ INTS = st.one_of(
 SCORES = st.one_of(st.floats(0, 1, width=32), st.floats(-2000, 2000, width=32), st.just(0.0))
 CHANCES = st.one_of(st.floats(0, 1, width=32), st.just(math.nan))
 
+AMOUNTS = st.one_of(st.just(0.0), st.sampled_from([0.004, -0.006, 0.995, -0.0949, 1e7]), st.floats(-30, 30, width=32))
 RULES = ("loyal", "cart_abandoners", "r3")
 
 
@@ -72,6 +75,9 @@ def shoppers(draw: st.DrawFn) -> dict[str, object]:
         "purchase": draw(CHANCES),
         "churn": draw(CHANCES),
         "model": draw(st.integers(0, 2**31 - 1)),
+        "other": draw(st.sampled_from([-1, 0, 8, 123_457])),
+        "why": [[draw(st.integers(0, DIMENSIONS - 1)) for _ in range(WHY_LENGTH)] for _ in EXPLAINED],
+        "why_by": [[draw(AMOUNTS) for _ in range(WHY_LENGTH)] for _ in EXPLAINED],
         "list": draw(
             st.one_of(
                 st.none(),
@@ -151,6 +157,19 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
     for name, score in (("purchase_propensity", told["purchase"]), ("churn_risk", told["churn"])):
         if not math.isnan(score):
             assert near(fields.pop(name), score)
+    known = [told["segment"] >= 0, not math.isnan(told["purchase"]), not math.isnan(told["churn"])]
+    if any(known):
+        why = json.loads(fields.pop("why"))
+        assert why.pop("next", None) == (f"s{told['other']}" if known[0] and told["other"] >= 0 else None)
+        assert list(why) == [name for name, is_known in zip(EXPLAINED, known, strict=True) if is_known]
+        for name, parts in why.items():
+            place = EXPLAINED.index(name)
+            amounts = [float(np.float32(amount)) for amount in told["why_by"][place]]
+            wanted = list(itertools.takewhile(lambda amount: abs(amount) > 0.0050001, amounts))
+            assert [feature for feature, _ in parts] == [
+                MODEL_FEATURES[j] for j, _ in zip(told["why"][place], wanted, strict=False)
+            ]
+            assert [amount for _, amount in parts] == pytest.approx(wanted, abs=0.0050001, rel=1e-6)
     if told["list"] is not None:
         listed = json.loads(fields.pop("recs"))
         wanted = [entry for entry in told["list"] if entry[0] < 8]

@@ -54,6 +54,7 @@ def test_record_texts_stand_where_the_kernel_looks() -> None:
         "T_MARGIN": "margin",
         "T_PURCHASE": "purchase_propensity",
         "T_CHURN": "churn_risk",
+        "T_WHY": "why",
         "T_RECS": "recs",
         "T_EVENT_TS": "event_ts",
         "T_VERSION": "version",

@@ -136,7 +136,7 @@ class Ours:
         return [answer.rows for answer in said if isinstance(answer, AnswerBatch)]
 
     def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        items, _, _, counts = self.ranked(histories)
+        items, _, _, counts, _ = self.ranked(histories)
         numbers = self._numbers.find(items.reshape(-1)).reshape(items.shape)
         return np.where(np.arange(LENGTH) < counts[:, None], numbers, -1)
 

@@ -13,6 +13,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from flows.steps import Steps
+from operators.list_tally import ListTally
 from state.metrics import Distribution, Metrics, read_samples
 
 SCHEMA = 1
@@ -39,6 +40,7 @@ def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float, s
         "items": _total(metrics.state_items),
         "segments": len(read_samples(metrics.segment_users, "segment")),
         "judged": [cases, hits, ranks],
+        "lists": steps.tally.packed(),
         "propensity_auc": _reading(metrics.propensity_auc),
         "silhouette": _reading(metrics.silhouette),
         "stability_ari": _reading(metrics.stability),
@@ -65,6 +67,9 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
     stalls = _merged([f["snapshot_stall"] for f in all_figures])
     steps = _sum_tables([f["steps"] for f in all_figures])
     in_steps = sum(steps.values())
+    tally, items = ListTally(), sum(f["items"] for f in all_figures)
+    for figures in all_figures:
+        tally.add(figures["lists"])
     return {
         "schema": SCHEMA,
         "events": events,
@@ -73,7 +78,7 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
         "duplicates": sum(f["duplicates"] for f in all_figures),
         "late": sum(f["late"] for f in all_figures),
         "users": sum(f["users"] for f in all_figures),
-        "items": sum(f["items"] for f in all_figures),
+        "items": items,
         "segments": sum(f["segments"] for f in all_figures),
         "transitions": sum(f["transitions"] for f in all_figures),
         "evictions": _sum_tables([f["evictions"] for f in all_figures]),
@@ -90,6 +95,9 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
             "hit_rate_20": hits / cases if cases else None,
             "mrr_20": ranks / cases if cases else None,
             "judged": int(cases),
+            "coverage": min(tally.items_listed() / items, 1.0) if items else None,
+            "novelty_bits": tally.novelty_bits(),
+            "rungs": tally.by_rung(),
             **{key: _first(all_figures, key) for key in ("propensity_auc", "silhouette", "stability_ari")},
         },
         "steps": {

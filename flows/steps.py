@@ -18,6 +18,7 @@ from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
 from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
+from operators.list_tally import ListTally
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
 from operators.profiles import Profiles
@@ -86,9 +87,12 @@ class Steps:
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
         self._remembered = nothing_remembered()
+        self.tally = ListTally()
         self.personalize = self._host(
             "personalize",
-            lambda s: Personalize(s, of_lists, metrics, names, keys, self._cold("personalize", s), self._remembered),
+            lambda s: Personalize(
+                s, of_lists, metrics, names, keys, self._cold("personalize", s), self._remembered, self.tally
+            ),
             _user_shard,
             _rows,
         )
@@ -132,6 +136,7 @@ class Steps:
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
         metrics.state_bytes.labels("remembered").set(self._remembered.nbytes)
+        metrics.state_bytes.labels("tally").set(self.tally.slots.nbytes)
         self._writer.observe()
         names = self._process.names
         metrics.state_bytes.labels("names").set(names.nbytes)
@@ -143,6 +148,7 @@ class Steps:
         if cases:
             metrics.hit_rate.set(hits / cases)
             metrics.mrr.set(ranks / cases)
+        self.tally.observe(metrics)
 
     def judged(self) -> tuple[float, float, float]:
         """Cases, hits and the sum of reciprocal ranks of this run, over the shards of this process."""

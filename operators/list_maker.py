@@ -11,8 +11,8 @@ from operators.kernels.ranking import RECENT_FETCHED, rank
 from operators.kernels.remembered import nothing_remembered, remember_rows
 from state.batches import NEIGHBOURS, RECENT_ITEMS
 
-Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Of n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n]."""
+Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Of n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n], rungs uint64[n]."""
 
 
 class ListMaker:

@@ -17,6 +17,7 @@ from operators.kernels import redis_commands as commands
 from operators.kernels.lists import choose, judge, keep
 from operators.kernels.ranking import LEAVE_OUT_CURRENT
 from operators.list_maker import ListMaker, Lists
+from operators.list_tally import ListTally
 from state.batches import (
     LIST_LENGTH,
     RECENT_ITEMS,
@@ -48,6 +49,7 @@ LIST_ROW = np.dtype(
         ("purchase", "f4"),
         ("churn", "f4"),
         ("count", "u1"),
+        ("rungs", "u8"),  # where each item came from, operators.kernels.ranking.RUNGS
     ],
     align=True,
 )
@@ -93,6 +95,7 @@ class Personalize:
         keys: Keys,
         cold: ColdStore | None = None,
         remembered: np.ndarray | None = None,
+        tally: ListTally | None = None,
     ) -> None:
         self.shard = shard
         self._cold = ColdTier(cold)
@@ -104,6 +107,7 @@ class Personalize:
         self._waiting: dict[int, _Waiting] = {}
         self._early: dict[int, list[np.ndarray]] = {}
         self._lists = ListMaker(settings.leave_out, remembered)
+        self.tally = ListTally() if tally is None else tally
         self._texts, self._bounds = keys.record_texts()
         self._rules = [name.encode() for name in settings.rules]
         self._rule_texts = commands.rule_texts(settings.rules)
@@ -190,15 +194,20 @@ class Personalize:
         who = who[:n_who]
         lists = self._lists.make(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
         batch = self._commands(scored, profiles, who, lists, list_rows)
-        keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists[0], lists[3])
+        items, _, _, counts, rungs = lists
+        keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, items, counts, rungs)
+        self.tally.note_lists(items, counts, rungs)
         if len(scored.profiles.left):
             table.words[self._cold.send_away(scored.profiles.left, table)] = 0
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
-        if len(scored.profiles.acts) == 0:
+        acts, held = scored.profiles.acts, table.rows
+        if len(acts) == 0:
             return
-        judge(scored.profiles.acts, scored.profiles.rows["row"], table.rows["items"], table.rows["count"], self.judged)
+        rows, hits = scored.profiles.rows["row"], self.tally.hits
+        judge(acts, rows, held["items"], held["count"], held["rungs"], self.judged, hits)
+        self.tally.note_acts(acts)
 
     def _commands(
         self,
@@ -221,7 +230,7 @@ class Personalize:
                 profiles,
                 scored.profiles.ids,
                 scored.scores,
-                lists,
+                lists[:4],
                 list_rows,
                 self._texts,
                 self._bounds,

@@ -170,6 +170,10 @@ class Metrics:
         self.model_version = gauge("model_version", "Newest version of each model.", "model")
         self.hit_rate = gauge("recs_hit_rate_20", "Share of acts whose item stood in the shopper's list before.")
         self.mrr = gauge("recs_mrr_20", "Mean reciprocal rank of those items.")
+        self.listed_items = gauge("recs_listed_items", "Different items that stood in a list.")
+        self.novelty = gauge("recs_novelty_bits", "Mean of -log2 of the share of acts that fell on listed items.")
+        self.rung_items = counter("recs_items_total", "Items of lists, by where they came from.", "rung")
+        self.rung_hits = counter("recs_hits_total", "Those of them that were turned to next.", "rung")
         self.propensity_auc = gauge("propensity_auc", "Prequential ROC-AUC of the purchase propensity.")
         self.model_auc = gauge("propensity_model_auc", "Prequential ROC-AUC of each model.", "model", "target")
         self.model_log_loss = gauge("propensity_log_loss", "Prequential log loss of each model.", "model", "target")
@@ -187,6 +191,7 @@ class Metrics:
         for unknown_yet in (
             self.hit_rate,
             self.mrr,
+            self.novelty,
             self.propensity_auc,
             self.silhouette,
             self.davies_bouldin,

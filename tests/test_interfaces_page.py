@@ -24,6 +24,7 @@ from operators.catalogue import Catalogue
 from operators.convert import FORMATS
 from operators.dead_letters import encode
 from operators.kernels import redis_commands
+from operators.kernels.ranking import RUNGS
 from operators.learn import MODELS
 from operators.learn.propensity import CHALLENGER, CHAMPION, LATE_OUTCOME
 from operators.load_kafka import route
@@ -268,6 +269,7 @@ def test_every_metric_stands_on_the_page_with_type_and_labels() -> None:
         ("trigger", TRIGGERS),
         ("signal", DRIFT_SIGNALS),
         ("change", LINEAGE),
+        ("rung", RUNGS),
     ],
 )
 def test_the_values_of_closed_labels_stand_on_the_page(label: str, values: tuple[str, ...]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.kernels.ranking import RUNG_BITS
 from state.batches import LIST_LENGTH
 from state.compiled import kernel
 
 
 @kernel
-def judge(acts, row_of, lists, counts, out):
+def judge(acts, row_of, lists, counts, rungs, out, hits):
     """Score acts against the standing lists: predict, then learn.
 
     `acts` ACT[n] in event order; `row_of` int32[m], the table row of each place; `lists` uint64[rows, 20], `counts`
-    uint8[rows]. An act counts when the shopper had looked at another item before it, and when it is their first of the
-    batch: for their further ones no list could have been served yet. `out` float64[3] is added to: cases, hits, sum of
-    reciprocal ranks.
+    uint8[rows], `rungs` uint64[rows] as `rank` writes them. An act counts when the shopper had looked at another item
+    before it, and when it is their first of the batch: for their further ones no list could have been served yet.
+    Added to: `out` float64[3], cases, hits, sum of reciprocal ranks; `hits` int64[RUNGS], of each rung.
     """
     judged = np.zeros(len(row_of), np.uint8)
     for i in range(len(acts)):
@@ -31,15 +32,17 @@ def judge(acts, row_of, lists, counts, out):
             if lists[row, k] == acts[i].item:
                 out[1] += 1
                 out[2] += 1.0 / (k + 1)
+                hits[(rungs[row] >> np.uint64(RUNG_BITS * k)) & np.uint64((1 << RUNG_BITS) - 1)] += 1
                 break
 
 
-def judge_reference(cases: list[tuple[int, int, int, list[int]]]) -> tuple[int, int, float]:
-    """`judge` in plain Python over (place, item, previous, standing list)."""
+def judge_reference(cases: list[tuple[int, int, int, list[int]]]) -> tuple[int, int, float, list[int]]:
+    """`judge` in plain Python over (place, item, previous, standing list): cases, hits, sum of reciprocal ranks, ranks
+    of the hits."""
     first = {place: (item, previous, standing) for place, item, previous, standing in reversed(cases)}
     counted = [(item, standing) for item, previous, standing in first.values() if previous]
     ranks = [standing.index(item) + 1 for item, standing in counted if item in standing]
-    return len(counted), len(ranks), sum(1.0 / r for r in ranks)
+    return len(counted), len(ranks), sum(1.0 / r for r in ranks), ranks
 
 
 @kernel
@@ -76,6 +79,7 @@ def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows,
             for k in range(len(row.items)):
                 row.items[k] = 0
             row.count = 0
+            row.rungs = 0
             row.rules = 0
             row.segment = -1
             row.purchase = 0
@@ -104,7 +108,7 @@ def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows,
 
 
 @kernel
-def keep(profiles, scores, held, dirty, who, list_rows, items, counts):
+def keep(profiles, scores, held, dirty, who, list_rows, items, counts, rungs):
     """Note what now stands in Redis of the places `who`; an erased shopper who did not act again stays cleared."""
     for i in range(len(who)):
         p = who[i]
@@ -119,16 +123,19 @@ def keep(profiles, scores, held, dirty, who, list_rows, items, counts):
         k = list_rows[p]
         if k >= 0:
             row.count = counts[k]
+            row.rungs = rungs[k]
             for j in range(len(row.items)):
                 row.items[j] = items[k, j]
         dirty[profile.row] = 1
 
 
-def empty_lists(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Room for n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n]."""
+def empty_lists(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Room for n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n], rungs
+    uint64[n]."""
     return (
         np.zeros((n, LIST_LENGTH), np.uint64),
         np.zeros((n, LIST_LENGTH), np.float32),
         np.zeros((n, LIST_LENGTH), np.uint64),
         np.zeros(n, np.uint8),
+        np.zeros(n, np.uint64),
     )

@@ -43,6 +43,15 @@ LEAVE_OUT_CURRENT = 1
 LEAVE_OUT_RECENT = RECENT_ITEMS
 """`leave_out`: none of the last items is shown."""
 
+RUNGS = ("unknown", "neighbours", "second_step", "coming_back", "popular")
+"""Where a listed item came from: the neighbours of the last items, a second step, what was looked at before, or what
+is popular. Of several the one that gave most to its score; unknown is that of lists of older states."""
+
+UNKNOWN, BESIDE, SECOND_STEP, COMING_BACK, POPULAR = range(len(RUNGS))
+
+RUNG_BITS = 3
+"""The rungs of a list are one uint64: of place k the bits from RUNG_BITS * k on."""
+
 _GIFTS = int(SLOT_NEIGHBOURS.sum()) + WALKS * REMEMBERED_NEIGHBOURS + RECENT_ITEMS  # at most: 100
 _SLOTS = 256  # of the table of candidates
 _SLOT_MASK = np.uint64(_SLOTS - 1)
@@ -72,6 +81,7 @@ def rank(
     out_scores,
     because,
     out_n,
+    out_rungs,
 ):
     """Make each shopper's list of at most LIST_LENGTH items, best first; equal scores by hash.
 
@@ -84,12 +94,12 @@ def rank(
     the item before it.
 
     Written: `out_items` uint64[n, LIST_LENGTH], `out_scores` float32 likewise, `because` uint64 likewise (the last item
-    that gave most to the score, itself if it is one that comes back; 0: it is popular), `out_n` uint8[n]; places past
-    out_n are 0.
+    that gave most to the score, itself if it is one that comes back; 0: it is popular), `out_n` uint8[n], `out_rungs`
+    uint64[n] (one of RUNGS for each place, RUNG_BITS each); places past out_n are 0.
     """
     gift_items = np.empty(_GIFTS, np.uint64)
     gifts = np.empty(_GIFTS, np.float32)
-    gift_slots = np.empty(_GIFTS, np.int64)
+    gift_sources = np.empty(_GIFTS, np.int64)  # rung * RECENT_ITEMS + slot
     # The table of candidates, by open addressing; emptied after each shopper.
     keys = np.zeros(_SLOTS, np.uint64)
     sums = np.empty(_SLOTS, np.float32)
@@ -98,7 +108,7 @@ def rank(
     used = np.empty(_GIFTS, np.int64)
     best_items = np.empty(LIST_LENGTH, np.uint64)
     best_scores = np.empty(LIST_LENGTH, np.float32)
-    best_slots = np.empty(LIST_LENGTH, np.int64)
+    best_sources = np.empty(LIST_LENGTH, np.int64)
     places = np.uint64(len(remembered) - 1)
     popular_total = np.float32(0.0)
     for p in range(len(popular)):
@@ -113,7 +123,7 @@ def rank(
             for k in range(min(counts[n, slot], SLOT_NEIGHBOURS[slot])):
                 gift_items[given] = items[n, slot, k]
                 gifts[given] = scores[n, slot, k] * SLOT_WEIGHTS[slot]
-                gift_slots[given] = slot
+                gift_sources[given] = BESIDE * RECENT_ITEMS + slot
                 given += 1
         if known > 0:
             for k in range(min(WALKS, counts[n, 0])):
@@ -125,13 +135,13 @@ def rank(
                         if other != 0 and other != last[0]:
                             gift_items[given] = other
                             gifts[given] = share * remembered[r].scores[j]
-                            gift_slots[given] = 0
+                            gift_sources[given] = SECOND_STEP * RECENT_ITEMS
                             given += 1
         for slot in range(min(leave_out, known), known):
             if not _listed(last, slot, last[slot]):
                 gift_items[given] = last[slot]
                 gifts[given] = RETURN_WEIGHTS[slot]
-                gift_slots[given] = slot
+                gift_sources[given] = COMING_BACK * RECENT_ITEMS + slot
                 given += 1
 
         candidates = 0
@@ -144,14 +154,14 @@ def rank(
                 keys[s] = item
                 sums[s] = gift
                 most[s] = gift
-                reason[s] = gift_slots[g]
+                reason[s] = gift_sources[g]
                 used[candidates] = s
                 candidates += 1
             else:
                 sums[s] += gift
                 if gift > most[s]:
                     most[s] = gift
-                    reason[s] = gift_slots[g]
+                    reason[s] = gift_sources[g]
 
         left_out = min(leave_out, known)
         size = 0
@@ -172,16 +182,18 @@ def rank(
                     break
                 best_scores[at] = above
                 best_items[at] = best_items[at - 1]
-                best_slots[at] = best_slots[at - 1]
+                best_sources[at] = best_sources[at - 1]
                 at -= 1
             best_scores[at] = score
             best_items[at] = item
-            best_slots[at] = reason[s]
+            best_sources[at] = reason[s]
             size = min(size + 1, LIST_LENGTH)
+        rungs = np.uint64(0)
         for k in range(size):
             out_items[n, k] = best_items[k]
             out_scores[n, k] = best_scores[k]
-            because[n, k] = last[best_slots[k]]
+            because[n, k] = last[best_sources[k] % RECENT_ITEMS]
+            rungs |= np.uint64(best_sources[k] // RECENT_ITEMS) << np.uint64(RUNG_BITS * k)
 
         for p in range(len(popular)):
             if size == LIST_LENGTH:
@@ -195,9 +207,11 @@ def rank(
             out_scores[n, size] = score
             out_items[n, size] = item
             because[n, size] = 0
+            rungs |= np.uint64(POPULAR) << np.uint64(RUNG_BITS * size)
             size += 1
 
         out_n[n] = size
+        out_rungs[n] = rungs
         for k in range(size, LIST_LENGTH):
             out_items[n, k] = 0
             out_scores[n, k] = 0.0
@@ -210,24 +224,25 @@ def rank_reference(
     leave_out: int,
     remembered: Mapping[int, Sequence[tuple[int, float]]],
     popular: Sequence[tuple[int, float]],
-) -> list[tuple[int, float, int]]:
-    """The plain reference of `rank` for one shopper: (item, score, because), of (item, score) by place in `recent`."""
-    given: dict[int, list[tuple[np.float32, int]]] = {}
+) -> list[tuple[int, float, int, int]]:
+    """The plain reference of `rank` for one shopper: (item, score, because, rung), of (item, score) by place in
+    `recent`."""
+    given: dict[int, list[tuple[np.float32, int, int]]] = {}
     for slot, pairs in enumerate(neighbours[: min(RECENT_FETCHED, len(recent))]):
         if recent[slot] not in recent[:slot]:
             for item, score in pairs[: SLOT_NEIGHBOURS[slot]]:
-                given.setdefault(item, []).append((np.float32(score) * SLOT_WEIGHTS[slot], recent[slot]))
+                given.setdefault(item, []).append((np.float32(score) * SLOT_WEIGHTS[slot], recent[slot], BESIDE))
     for item, score in neighbours[0][:WALKS] if recent else ():
         for other, further in remembered.get(item, ()):
             if other != recent[0]:
                 step = np.float32(score) * WALK_WEIGHT * np.float32(further)
-                given.setdefault(other, []).append((step, recent[0]))
+                given.setdefault(other, []).append((step, recent[0], SECOND_STEP))
     for slot, item in enumerate(recent):
         if slot >= leave_out and item not in recent[:slot]:
-            given.setdefault(item, []).append((RETURN_WEIGHTS[slot], item))
+            given.setdefault(item, []).append((RETURN_WEIGHTS[slot], item, COMING_BACK))
     out_of_list = set(recent[:leave_out])
     merged = [
-        (item, sum((g for g, _ in gifts), np.float32(0.0)), max(gifts, key=lambda gift: gift[0])[1])
+        (item, sum((gift[0] for gift in gifts), np.float32(0.0)), *max(gifts, key=lambda gift: gift[0])[1:])
         for item, gifts in given.items()
         if item not in out_of_list
     ]
@@ -236,5 +251,5 @@ def rank_reference(
     for item, score in popular:
         if len(merged) < LIST_LENGTH and item not in out_of_list and all(item != entry[0] for entry in merged):
             share = np.float32(score) / total if total > 0 else np.float32(0.0)
-            merged.append((item, min(share, merged[-1][1]) if merged else share, 0))
-    return [(item, float(score), reason) for item, score, reason in merged]
+            merged.append((item, min(share, merged[-1][1]) if merged else share, 0, POPULAR))
+    return [(item, float(score), reason, rung) for item, score, reason, rung in merged]

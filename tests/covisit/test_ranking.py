@@ -7,10 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.kernels.ranking import (
+    BESIDE,
+    COMING_BACK,
     LEAVE_OUT_CURRENT,
     LEAVE_OUT_RECENT,
+    POPULAR,
     RECENT_FETCHED,
     RETURN_WEIGHTS,
+    RUNG_BITS,
+    RUNGS,
+    SECOND_STEP,
     SLOT_NEIGHBOURS,
     SLOT_WEIGHTS,
     WALK_WEIGHT,
@@ -29,6 +35,7 @@ from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
 Neighbours = list[list[tuple[int, float]]]
 Beside = dict[int, list[tuple[int, float]]]
 Ranked = list[tuple[int, float, int]]
+RankedByRung = list[tuple[int, float, int, int]]
 
 
 def ranked(
@@ -37,6 +44,16 @@ def ranked(
     leave_out: int = LEAVE_OUT_CURRENT,
     beside: Beside | None = None,
 ) -> list[Ranked]:
+    """Lists without the rungs their items came from."""
+    return [[entry[:3] for entry in one] for one in ranked_by_rung(shoppers, popular, leave_out, beside)]
+
+
+def ranked_by_rung(
+    shoppers: list[tuple[Neighbours, list[int]]],
+    popular: list[tuple[int, float]] | None = None,
+    leave_out: int = LEAVE_OUT_CURRENT,
+    beside: Beside | None = None,
+) -> list[RankedByRung]:
     """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
     neighbours of other items that are remembered."""
     n = len(shoppers)
@@ -62,6 +79,7 @@ def ranked(
     # What stood in the output before must not show.
     out_items, because = np.full((2, n, LIST_LENGTH), 77, np.uint64)
     out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
+    out_rungs = np.full(n, 77, np.uint64)
     rank(
         items,
         scores,
@@ -76,12 +94,14 @@ def ranked(
         out_scores,
         because,
         out_n,
+        out_rungs,
     )
+    rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(7)
     for i in range(n):
-        for column in (out_items, out_scores, because):
+        for column in (out_items, out_scores, because, rungs):
             assert not column[i, out_n[i] :].any()
     return [
-        list(zip(out_items[i].tolist(), out_scores[i].tolist(), because[i].tolist(), strict=True))[: out_n[i]]
+        list(zip(*(c[i].tolist() for c in (out_items, out_scores, because, rungs)), strict=True))[: out_n[i]]
         for i in range(n)
     ]
 
@@ -103,7 +123,7 @@ def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours
 )
 @settings(max_examples=60, deadline=None)
 def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int) -> None:
-    """Items, scores and reasons are exactly the reference's, for many shoppers in one call."""
+    """Items, scores, reasons and rungs are exactly the reference's, for many shoppers in one call."""
     rng = np.random.default_rng(seed)
     # Hashes that share their low bits, so that the table of candidates collides.
     catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
@@ -120,7 +140,18 @@ def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out
     popular = list(zip(rng.choice(catalogue, len(best_first)).tolist(), best_first, strict=True))
     popular = list({item: (item, score) for item, score in reversed(popular)}.values())[::-1]
     expected = [rank_reference(neighbours, history, leave_out, beside, popular) for neighbours, history in shoppers]
-    assert ranked(shoppers, popular, leave_out, beside) == expected
+    assert ranked_by_rung(shoppers, popular, leave_out, beside) == expected
+    assert LIST_LENGTH * RUNG_BITS <= 64 and len(RUNGS) <= 1 << RUNG_BITS
+
+
+def test_an_item_is_of_the_rung_that_gave_most() -> None:
+    """A neighbour, one of a second step, one that comes back, one that is popular; a neighbour that would come back too
+    is of whichever gave more."""
+    beside = {7: [(8, 0.5), (9, 0.5)]}
+    for share, rung in ((0.25, BESIDE), (0.1, COMING_BACK)):
+        [found] = ranked_by_rung([([[(7, 1.0), (8, 0.75), (2, share)]], [1, 2, 3])], [(4, 1.0)], beside=beside)
+        rungs = {item: rung for item, _, _, rung in found}
+        assert rungs == {7: BESIDE, 8: BESIDE, 9: SECOND_STEP, 2: rung, 3: COMING_BACK, 4: POPULAR}
 
 
 def test_an_item_seen_beside_several_adds_up_and_names_its_strongest_reason() -> None:

@@ -81,6 +81,11 @@ def test_replay_on_two_processes_gives_the_exact_fields_of_one(
     """Rescaling changes nothing that follows from counting."""
     state, report = tools.replay(tmp_path, redis_url, shop_log, processes=2, name="two")
     assert report["processes"] == 2
+    quality = report["quality"]
+    assert 0.5 < quality["coverage"] <= 1.0 and 2.0 < quality["novelty_bits"] < 16.0
+    assert quality["rungs"].keys() == {"neighbours", "second_step", "coming_back", "popular"}
+    assert sum(rung["share"] for rung in quality["rungs"].values()) == pytest.approx(1.0, abs=1e-3)
+    assert sum(rung["hits"] for rung in quality["rungs"].values()) == round(quality["hit_rate_20"] * quality["judged"])
     assert replayed.apart(Outcome.of(redis_url, state)) == {}
 
 

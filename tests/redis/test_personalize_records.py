@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
 from operators.kernels.lists import judge, judge_reference
+from operators.kernels.ranking import BESIDE, COMING_BACK, RUNG_BITS, RUNGS
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
 from state.features import MODEL_FEATURES
@@ -230,14 +231,16 @@ def test_a_name_learnt_elsewhere_is_read_before_it_is_written(tmp_path: Any) -> 
 )
 def test_lists_are_judged_by_what_came_next(acts: list[tuple[int, int, int]], standing: list[list[int]]) -> None:
     """The first act of each shopper in a batch, against the list that stood before it."""
-    lists, counts = np.zeros((9, 20), np.uint64), np.zeros(9, np.uint8)
+    lists, counts, rungs = np.zeros((9, 20), np.uint64), np.zeros(9, np.uint8), np.zeros(9, np.uint64)
     row_of = np.array([8, 1, 6, 3, 4], np.int32)
     for place, items in enumerate(standing):
         lists[row_of[place], : len(items)], counts[row_of[place]] = items, len(items)
-    out = np.zeros(3)
-    judge(np.array(acts, ACT), row_of, lists, counts, out)
-    expected = judge_reference([(p, item, before, standing[p]) for p, item, before in acts])
-    assert out.tolist() == pytest.approx(list(expected))
+        rungs[row_of[place]] = sum(k % len(RUNGS) << RUNG_BITS * k for k in range(len(items)))
+    out, hits = np.zeros(3), np.zeros(len(RUNGS), np.int64)
+    judge(np.array(acts, ACT), row_of, lists, counts, rungs, out, hits)
+    *expected, ranks = judge_reference([(p, item, before, standing[p]) for p, item, before in acts])
+    assert out.tolist() == pytest.approx(expected)
+    assert hits.tolist() == [sum((r - 1) % len(RUNGS) == rung for r in ranks) for rung in range(len(RUNGS))]
 
 
 def test_a_list_is_judged_once_it_stands() -> None:
@@ -248,4 +251,7 @@ def test_a_list_is_judged_once_it_stands() -> None:
     assert step.judged.tolist() == [0, 0, 0]
     step.process([scored_batch([profile(recent=[i[3], i[1]])], sequence=2, acts=[(0, i[3], i[1])])])
     assert step.judged.tolist() == [1, 1, 0.5]
+    tally = step.tally
+    assert (tally.hits[BESIDE], tally.hits.sum()) == (1, 1)
+    assert (tally.listed[BESIDE], tally.listed[COMING_BACK], tally.items_listed()) == (2, 1, 3)
     assert list(itertools.chain(first.profiles.acts["position"])) == [0] and NAN != NAN

@@ -9,6 +9,7 @@ from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
 from benchmarks.recommendation_costs import recommendation_costs
+from benchmarks.recommendation_replay import recommendation_replay
 from benchmarks.recommendations import recommendations
 from benchmarks.shop_segments import segments
 from benchmarks.soak import soak
@@ -36,6 +37,7 @@ for _command in (
     propensity,
     recommendations,
     recommendation_costs,
+    recommendation_replay,
     agreement,
     soak,
 ):

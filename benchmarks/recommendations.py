@@ -158,7 +158,14 @@ def remember(histories: np.ndarray, shoppers: np.ndarray, items: np.ndarray) -> 
         history[0] = item
 
 
-def prequential(scenario: Scenario, contender: Contender, stream: Stream, batch: int, seed: int) -> Figures:
+def prequential(
+    scenario: Scenario,
+    contender: Contender,
+    stream: Stream,
+    batch: int,
+    seed: int,
+    warm_up_share: float = WARM_UP_SHARE,
+) -> Figures:
     """One peer through one stream."""
     stream = stream if contender.events_max is None else stream.first(contender.events_max)
     if scenario.sessions and batch > 1:
@@ -166,7 +173,7 @@ def prequential(scenario: Scenario, contender: Contender, stream: Stream, batch:
     peer = contender.make(stream.shoppers, stream.items, True, seed)
     n = len(stream)
     before = previous_events(stream.shopper)
-    is_case = (before >= 0) & (stream.item[before] != stream.item) & (np.arange(n) >= WARM_UP_SHARE * n)
+    is_case = (before >= 0) & (stream.item[before] != stream.item) & (np.arange(n) >= warm_up_share * n)
     histories = np.full((stream.shoppers, HISTORY), -1, np.int64)
     standing, has_list = np.full((stream.shoppers, LENGTH), -1, np.int64), np.zeros(stream.shoppers, bool)
     shown = np.zeros(stream.items + 1, bool)

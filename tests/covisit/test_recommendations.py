@@ -8,10 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from benchmarks.recommendation_costs import BATCH, PAUSE_MS, Shop, costs
 from benchmarks.recommendation_peers import HISTORY, LENGTH, LastItem, newest_first
+from benchmarks.recommendation_replay import a_second_apart, write_views
 from benchmarks.recommendation_sets import SCENARIOS, Cases, Scenario, busier, interleaved, numbered
 from benchmarks.recommendations import Contender, Tally, prequential, previous_events, published, remember
 
@@ -148,3 +150,14 @@ def test_the_shop_of_costs_visits_every_item_twice_before_it_is_measured() -> No
     assert all(after[0] - before[1] >= PAUSE_MS for before, after in pairwise(ends))
     found = costs(400, batches=1, seed=1)
     assert found["items"] == 400 and found["item_bytes"] >= 560
+
+
+def test_a_stream_as_a_log_of_views_has_the_same_events_in_order(tmp_path: Path) -> None:
+    """A second apart, each with an id of its own."""
+    stream = a_second_apart(numbered((shopper, item, 0.0) for shopper, item in EVENTS))
+    write_views(stream, tmp_path / "views.jsonl")
+    views = [orjson.loads(line) for line in (tmp_path / "views.jsonl").read_bytes().splitlines()]
+    assert [int(view["item_id"][1:]) for view in views] == stream.item.tolist()
+    assert [int(view["user_id"][1:]) for view in views] == stream.shopper.tolist()
+    assert {b["ts"] - a["ts"] for a, b in pairwise(views)} == {1000}
+    assert len({view["event_id"] for view in views}) == len(EVENTS)

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 MICRO_CLUSTERS_MAX = 64
 """Most micro-clusters: of a clusterer with more centres the heaviest are taken."""
 
+TRIAL_POINTS = 16
+"""So many random points a clusterer has to learn before it is taken."""
+
 _CLUSTER_SOMETHING_ELSE = {"ODAC": "features", "TextClust": "texts"}
 
 _BROKEN_CLUSTERERS = {
@@ -64,15 +67,27 @@ def make_clusterer(settings: LearnSettings) -> base.Clusterer:
     params = {name: value for name, value in ours.items() if name in known}
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         params["seed"] = settings.seed  # handed through to the clusterer inside
+    params |= settings.clusterer_params
     try:
-        return found(**{**params, **settings.clusterer_params})
+        clusterer = found(**params)
     except (TypeError, ValueError) as error:
         raise ValueError(f"learn.clusterer_params: {path} was not made: {error}; it takes {', '.join(known)}") from None
+    try:
+        trial = _as_arrays(found(**params), settings)
+        trial.learn(np.random.default_rng(0).normal(size=(TRIAL_POINTS, DIMENSIONS)))
+        trial.read()
+    except Exception as error:
+        told = f"cannot learn with these: {type(error).__name__}: {error}"
+        raise ValueError(f"learn.clusterer_params: {path} {told}; it takes {', '.join(known)}") from None
+    return clusterer
 
 
 def make_clusters(settings: LearnSettings) -> ArrayClusters | PointClusters:
     """The clusterer that the settings name, behind what the segments are learned with; raises as `make_clusterer`."""
-    clusterer = make_clusterer(settings)
+    return _as_arrays(make_clusterer(settings), settings)
+
+
+def _as_arrays(clusterer: Any, settings: LearnSettings) -> ArrayClusters | PointClusters:
     if hasattr(clusterer, "learn_array") and hasattr(clusterer, "rebase"):
         return ArrayClusters(clusterer)
     return PointClusters(clusterer, settings.half_life_samples)

@@ -58,8 +58,8 @@ class SampleMemory:
         self._keep(self.newest(newest)[0])
 
     def state(self) -> dict[str, Any]:
-        """What a snapshot keeps."""
-        return dict(vars(self))
+        """What a snapshot keeps; how many are remembered is a setting."""
+        return {name: value for name, value in vars(self).items() if name != "_remembered"}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""

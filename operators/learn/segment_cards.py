@@ -26,8 +26,9 @@ class Fit:
     """A version in the making, as the cards need it.
 
     Of the k segments: `centres` float64[k, d] standardised by `mean`, `scale` float64[d], `shares` float64[k],
-    `numbers` and `macros` int32[k]. Of the newest n samples: `natural` float32[n, d] in natural units, the number of
-    the segment each is in `now` and was in `before` (int32[n]; empty at first), whether it was `far` from that bool[n].
+    `numbers` and `macros` int32[k]. Of n samples, a choice of all that count: `natural` float32[n, d] in natural units,
+    the number of the segment each is in `now` and was in `before` (int32[n]; empty at first), whether it was `far` from
+    that bool[n].
     """
 
     centres: np.ndarray
@@ -42,7 +43,7 @@ class Fit:
     far: np.ndarray
 
     def own_mean(self, place: int) -> np.ndarray:
-        """Means float64[d] of a segment's newest samples in natural units; of its centre where it has none."""
+        """Means float64[d] of a segment's samples in natural units; of its centre where it has none."""
         own = self.natural[self.now == self.numbers[place]]
         if len(own):
             return np.asarray(own.mean(0, dtype=np.float64))

@@ -211,7 +211,7 @@ class SegmentLearner:
         return [self._model]
 
     def _made(self, micro: np.ndarray, weights: np.ndarray, natural: np.ndarray, points: np.ndarray) -> SegmentModel:
-        """The next version, of micro-clusters float64[m, d] and the newest samples (natural units, standardised)."""
+        """The next version, of micro-clusters float64[m, d] and the samples kept (natural units, standardised)."""
         before = self._model
         old_centres = np.zeros((0, DIMENSIONS))
         if before is not None:

@@ -229,7 +229,7 @@ class _Reader:
             self._refuse(f"IN with {len(values)} values; give 1 to {IN_VALUES_MAX}")
         left = self._bare(node.this, depth)
         if any(_is_text(value) for value in values) or self._kind(left) == "text":
-            texts = [self._text(left, value) for value in values]
+            texts = [self._text(left, value) for value in sorted(values, key=_is_text, reverse=True)]
             return TextIn(texts[0], tuple(dict.fromkeys(str(value.this) for value in values)))
         numbers = [self.number(value, depth + 1) for value in values]
         literals = [number.value for number in numbers if isinstance(number, Constant)]

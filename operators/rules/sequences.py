@@ -16,7 +16,7 @@ from operators.rules.durations import duration_ms
 from operators.rules.errors import RuleError
 from operators.rules.parse import parse_condition
 from operators.rules.tree import And, Between, Compare, Condition, Constant, In, Not, Number, Text, TextIn
-from operators.rules.vocabulary import Kind, Vocabulary
+from operators.rules.vocabulary import Kind, Vocabulary, did_you_mean
 from state.batches import KINDS
 from state.features import Feature
 
@@ -76,8 +76,9 @@ class _EventVocabulary(Vocabulary):
             return "text"
         if name in NUMBERS:
             return "number"
-        told = f"there are {', '.join((*TEXTS, *NUMBERS))}"
-        raise RuleError(place, f'unknown field "{name}" of an event; {told}')
+        names = (*TEXTS, *NUMBERS)
+        hint = did_you_mean(name, names)
+        raise RuleError(place, f'unknown field "{name}" of an event{hint} (there are {", ".join(names)})')
 
     def feature(self, name: str) -> Feature:
         return Feature(name, "text" if name in TEXTS else "value", "", name, "events")
@@ -112,8 +113,9 @@ def _step(told: object, place: str, customs: tuple[str, ...]) -> Step:
         )
     name, _, asked = told.strip().partition(" ")
     if name not in TYPES and name not in customs:
-        known = ", ".join((*TYPES, *customs))
-        raise RuleError(place, f'unknown type of event "{name}"; there are {known} (events.custom_names declares more)')
+        known = (*TYPES, *customs)
+        told = f"there are {', '.join(known)}; events.custom_names declares more"
+        raise RuleError(place, f'unknown type of event "{name}"{did_you_mean(name, known)} ({told})')
     kind, custom = (KINDS.index(name), "") if name in TYPES else (KINDS.index("custom"), name)
     if not asked.strip():
         return Step(kind, custom, ())

@@ -69,7 +69,13 @@ class Vocabulary:
             (s for prefix, s in declared.items() if name.removeprefix("favourite_").startswith(prefix)), None
         )
         cutoff = 0.9 if setting else 0.6  # names of one pattern are all alike
-        close = difflib.get_close_matches(name, self.features, n=1, cutoff=cutoff)
+        close = did_you_mean(name, self.features, cutoff)
         if close:
-            return f'; did you mean "{close[0]}"?'
+            return close
         return f"; is it declared in {setting}?" if setting else ""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of a sentence about an unknown name: the known one most like it, however it is capitalised; or ""."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=cutoff)
+    return f'; did you mean "{close[0]}"?' if close else ""

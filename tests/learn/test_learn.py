@@ -246,6 +246,10 @@ def test_clusterer_that_shows_no_centres_is_read_by_its_labels(
             LearnSettings(clusterer="river.cluster.KMeans", clusterer_params={"centres": 3}),
             "centres.*it takes n_clusters",
         ),
+        (
+            LearnSettings(clusterer="river.cluster.KMeans", clusterer_params={"n_clusters": 0}),
+            "cannot learn with these: ValueError.*it takes n_clusters",
+        ),
     ],
 )
 def test_wrong_clusterer_is_named_in_the_message(settings: LearnSettings, message: str) -> None:

@@ -62,3 +62,13 @@ def test_beginning_anew_leaves_the_newest_alone() -> None:
     assert memory.kept[:, 0].tolist() == list(range(4_900, 5_000))
     memory.add(np.full((50, 1), np.nan), np.zeros(50, np.int64))
     assert memory.kept[100:, 0].tolist() == [0.0] * 50
+
+
+def test_how_many_are_remembered_is_a_setting_and_not_state() -> None:
+    """After a restart with another half-life the memory goes by that one."""
+    resumed = SampleMemory(1, 2_000, seed=0)
+    resumed.restore(_filled(2_000, 500, remembered=100_000).state())
+    for at in range(2_000, 30_000, 500):
+        x = np.arange(at, at + 500, dtype=np.float64)
+        resumed.add(x[:, None], 1_000 * x.astype(np.int64))
+    assert np.mean(29_999 - resumed.kept[:, 0]) == pytest.approx(2_000, rel=0.2)

@@ -182,11 +182,20 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
         ({"a": {"sequence": ["view", "purchase"]}}, "segments.a: has a sequence but no within; add the time"),
         (
             {"a": {"sequence": ["view", "buy"], "within": "1d"}},
-            'segments.a.sequence[1]: unknown type of event "buy"; there are view, click, search',
+            'segments.a.sequence[1]: unknown type of event "buy" (there are view, click, search',
         ),
         (
+            {"a": {"sequence": ["viw", "purchase"], "within": "1d"}},
+            'segments.a.sequence[0]: unknown type of event "viw"; did you mean "view"? (there are view',
+        ),
+        (
+            {"a": {"where": "VIEWS_7D > 1"}},
+            'segments.a.where: unknown feature "VIEWS_7D"; did you mean "views_7d"?',
+        ),
+        ({"a": {"where": "views_7d IN (1, 'a')"}}, "views_7d is a number, 'a' is text"),
+        (
             {"a": {"sequence": ["view categry = 'x'", "purchase"], "within": "1d"}},
-            'segments.a.sequence[0]: unknown field "categry" of an event; there are item_id, category',
+            'segments.a.sequence[0]: unknown field "categry" of an event; did you mean "category"? (there are item_id',
         ),
         (
             {"a": {"sequence": ["view price > 3 OR price < 1", "purchase"], "within": "1d"}},

@@ -275,6 +275,13 @@ def take_in(
         profiles.dirty[r] = 1
         if event.head:
             skipping = True
+            if row.refused and kind not in (CONSENT, ERASE):
+                status[i] = REFUSED
+                continue
+            # Before time passes to the event: one that is told again may bear a later time.
+            if kind != ERASE and _is_duplicate(row, event.event_id):
+                status[i] = DUPLICATE
+                continue
             acted = flags[p, 0] > 0
             if len(rules.places) > 0 and row.events > 0 and not row.refused and (acted or 0 < row.crossing < ts):
                 n_changes = catch_up(profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes)
@@ -284,12 +291,6 @@ def take_in(
                 flags[p, 1] = 0
                 flags[p, 2] = 1
                 status[i] = TAKEN
-                continue
-            if row.refused and kind != CONSENT:
-                status[i] = REFUSED
-                continue
-            if _is_duplicate(row, event.event_id):
-                status[i] = DUPLICATE
                 continue
             skipping = False
             if kind == CONSENT:

@@ -217,3 +217,22 @@ def test_nothing_changes_for_who_has_withdrawn_consent() -> None:
             (int(c["at"]) - BEGIN_MS, int(c["after"])) for b in shop.batches for c in b.changes if c["kind"] == RULE
         ]
         assert sorted(found) == [(0, 0), (2 * HOUR, -1), (3 * HOUR, 0)]
+
+
+def test_an_act_told_again_with_a_later_time_passes_no_time() -> None:
+    """In one batch with the original or not: what follows is what follows without it."""
+    records = [
+        line("view", BEGIN_MS, item_id="i", event_id="a"),
+        line("view", BEGIN_MS + MINUTE, item_id="j", event_id="b"),
+        line("view", BEGIN_MS + 3 * HOUR, item_id="j", event_id="b"),
+        line("view", BEGIN_MS + 3 * HOUR + MINUTE, "bob", item_id="i"),
+    ]
+    found = []
+    for size, told_again in ((1, True), (4, True), (4, False)):
+        shop = Shop(rules=one_rule(where="views_1h >= 2"))
+        shop.feed_in([r for k, r in enumerate(records) if told_again or k != 2], size)
+        shop.pulse(BEGIN_MS + 5 * HOUR)
+        changes = [(int(c["at"]), int(c["after"])) for b in shop.batches for c in b.changes if c["kind"] == RULE]
+        found.append(changes)
+        assert len(changes) == 2
+    assert found[0] == found[1] == found[2]

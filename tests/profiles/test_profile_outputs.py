@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from profile_oracle import Oracle, OracleSettings
 from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, cuts, line, logs, order
 
+from operators.kernels.ranking import RECENT_FETCHED
 from operators.visits import SplitVisits, split, split_reference
 from state.batches import FETCH, PAIR, TOUCH, ProfileBatch, item_key
 from state.hashing import hash_text
@@ -138,7 +139,7 @@ def hold_rows(
         if known:
             assert (int(row["event_ts"]), int(row["version"])) == (shoppers.oracle.newest(user), len(known.events))
         if row["acts"]:
-            questions += [(item, place, slot) for slot, item in enumerate(recent[:5])]
+            questions += [(item, place, slot) for slot, item in enumerate(recent[:RECENT_FETCHED])]
     assert batch.fetches.tolist() == questions
     assert batch.item_shards == len({item % 16 for item, _, _ in questions})
 

@@ -42,6 +42,7 @@ class Ours:
         self._seen = 0
         self._event_ms = RUN_MS // crowd.events
         self._held = np.full(crowd.shoppers, -1, np.int32)  # segment number by shopper
+        self._near_ts = np.zeros(crowd.shoppers, np.int64)  # when that was last the nearest one
 
     def predict(self, x: np.ndarray, shopper: np.ndarray) -> np.ndarray:
         """Segment numbers; -1 before the first model."""
@@ -52,22 +53,26 @@ class Ours:
         place_of[model.numbers] = np.arange(len(model.numbers), dtype=np.int32)
         now = self._held[shopper]
         held = np.where((now >= 0) & (now < len(place_of)), place_of[np.minimum(now, len(place_of) - 1)], -1)
+        ts = self._event_ms * (self._seen + np.arange(len(x), dtype=np.int64))
+        settings = ScoreSettings()
+        held[ts - self._near_ts[shopper] > settings.stay_ms] = -1
         chosen, margin = np.empty(len(x), np.int32), np.empty(len(x), np.float32)
-        factor = ScoreSettings().stay_factor
         logs = signed_logs(x)
         space = (model.mean, model.scale, model.centres)
-        kernels.assign(logs, *space, held.astype(np.int32), factor, chosen, np.empty_like(chosen), margin)
+        kernels.assign(logs, *space, held.astype(np.int32), settings.stay_factor, chosen, np.empty_like(chosen), margin)
         labels = model.numbers[chosen]
+        near = (margin > 0.0) | (labels != now)
+        self._near_ts[shopper[near]] = ts[near]
         self._held[shopper] = labels
         return labels
 
     def learn(self, x: np.ndarray) -> None:
         """Every so-manieth event is a sample."""
         first = -self._seen % self._sample_every
+        ts = self._event_ms * (self._seen + np.arange(len(x), dtype=np.int64))[first :: self._sample_every]
         self._seen += len(x)
         x = np.ascontiguousarray(x[first :: self._sample_every])
         if len(x):
-            ts = self._event_ms * (self._seen + self._sample_every * np.arange(len(x), dtype=np.int64))
             self.models += self._learner.process([in_order("segments", x, _NO_OUTCOMES, ts)])
 
     @property

@@ -2,10 +2,10 @@
 
 Protocol. A stream of a crowd whose truth is known (`drifting_personas`); names of scenarios are permanent. Batches of
 500 events: each peer tells the labels of a batch, then learns from it. Ours is the segment learner with its default
-settings; its published models are applied to every event as the score step does (nearest centre, a shopper moves only
-to a clearly nearer one). It is not told how many personas there are; all others are. `ours, 1 in 16` learns from one
-event in 16, as a worker does by default. A run takes four weeks of event time. The first 2 % of the events are not
-judged.
+settings; its published models are applied to every event as the score step does (nearest centre; within a day a shopper
+moves only to a clearly nearer one). It is not told how many personas there are; all others are. `ours, 1 in 16` learns
+from one event in 16, as a worker does by default. A run takes four weeks of event time. The first 2 % of the events are
+not judged.
 
 Figures, per peer over the seeds. ARI: the adjusted Rand index of labels and personas within each 1,000 events, averaged
 over the run or its last quarter (labels may mean something else in each thousand: no peer is punished for names).

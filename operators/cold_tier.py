@@ -90,15 +90,9 @@ class ColdTier:
             store.put(hashes, np.full(n, NEVER), starts, np.ascontiguousarray(words).reshape(-1))
 
     def take_rows(self, hashes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Take rows of `width` words back: (which of the hashes were there, uint64[k, width] of those). Rows that were
-        put there by a version whose rows were shorter end in zeros."""
+        """Take rows of `width` words back: (which of the hashes were there, uint64[k, width] of those)."""
         store = self.ready()
         if not store or not store.size:
             return np.zeros(len(hashes), bool), np.empty((0, width), np.uint64)
-        found, starts, words = store.take(hashes)
-        if len(words) == width * (len(starts) - 1):
-            return found, words.reshape(-1, width)
-        rows = np.zeros((len(starts) - 1, width), np.uint64)
-        for row, first, end in zip(rows, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            row[: end - first] = words[first:end]
-        return found, rows
+        found, _, words = store.take(hashes)
+        return found, words.reshape(-1, width)

@@ -2,11 +2,11 @@
 
 A row keeps the NEIGHBOURS heaviest neighbours by lossy counting: a new one takes the place of the lightest. They lie
 by long weight, heaviest first: fading leaves their order alone, so that a neighbour only ever moves up past lighter
-ones when it is written. (Rows of an older state come into order as they are written.) Every weight is kept on two time
-scales, long and short. Nothing is ever multiplied down in place to fade it: each pair of the shard makes the weight of
-the next one grow instead, and weights are only ever read beside each other or beside that growth. When a scale's
-growth reaches GROWTH_MAX it is divided by it, and the scale enters a new era; a row is brought to the present era by
-an exact power of two when it is next written, so that no sweep ever touches (and journals) the whole table.
+ones when it is written. Every weight is kept on two time scales, long and short. Nothing is ever multiplied down in
+place to fade it: each pair of the shard makes the weight of the next one grow instead, and weights are only ever read
+beside each other or beside that growth. When a scale's growth reaches GROWTH_MAX it is divided by it, and the scale
+enters a new era; a row is brought to the present era by an exact power of two when it is next written, so that no sweep
+ever touches (and journals) the whole table.
 
 Sources: co-visitation counts, Davidson et al., "The YouTube video recommendation system" (RecSys 2010); the bounded
 row, Manku and Motwani, "Approximate frequency counts over data streams" (VLDB 2002); fading by growing weights, Cormode

@@ -43,13 +43,13 @@ LEAVE_OUT_CURRENT = 1
 LEAVE_OUT_RECENT = RECENT_ITEMS
 """`leave_out`: none of the last items is shown."""
 
-RUNGS = ("unknown", "neighbours", "second_step", "coming_back", "popular")
+RUNGS = ("neighbours", "second_step", "coming_back", "popular")
 """Where a listed item came from: the neighbours of the last items, a second step, what was looked at before, or what
-is popular. Of several the one that gave most to its score; unknown is that of lists of older states."""
+is popular. Of several the one that gave most to its score."""
 
-UNKNOWN, BESIDE, SECOND_STEP, COMING_BACK, POPULAR = range(len(RUNGS))
+BESIDE, SECOND_STEP, COMING_BACK, POPULAR = range(len(RUNGS))
 
-RUNG_BITS = 3
+RUNG_BITS = 2
 """The rungs of a list are one uint64: of place k the bits from RUNG_BITS * k on."""
 
 _GIFTS = int(SLOT_NEIGHBOURS.sum()) + WALKS * REMEMBERED_NEIGHBOURS + RECENT_ITEMS  # at most: 100

@@ -96,7 +96,9 @@ def ranked_by_rung(
         out_n,
         out_rungs,
     )
-    rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(7)
+    rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(
+        (1 << RUNG_BITS) - 1
+    )
     for i in range(n):
         for column in (out_items, out_scores, because, rungs):
             assert not column[i, out_n[i] :].any()

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profile_shop import BEGIN_MS, DAY, HOUR, NEAR_MS, Shop, cuts, line, logs
 
-from operators.cold_tier import ColdTier
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.score import Score
 from state.batches import ANSWER, TRANSITION_KINDS, AnswerBatch, ProfileBatch, ScoredBatch, SegmentCounts, WriteBatch
@@ -173,13 +172,3 @@ def test_counts_of_those_away_outlast_a_restart(tmp_path: Path) -> None:
     assert after.told()[1] == [20]
     after.feed(line("view", BEGIN_MS + 3 * HOUR, "ann", item_id="a"))
     assert after.told()[1] == [21] and after.moves["ann", -1, 3, BEGIN_MS + 3 * HOUR] == 1
-
-
-def test_a_row_from_before_a_field_was_added_comes_back_with_zeros_at_its_end(tmp_path: Path) -> None:
-    """Beside rows of today, in one call."""
-    tier = ColdTier(ColdStore(tmp_path, "rows", sync=False))
-    tier.put_rows(np.array([5], np.uint64), np.array([[1, 2]], np.uint64))
-    tier.put_rows(np.array([6, 7], np.uint64), np.array([[3, 4, 5], [6, 7, 8]], np.uint64))
-    found, rows = tier.take_rows(np.array([6, 9, 5], np.uint64), 3)
-    assert (found.tolist(), rows.tolist()) == ([True, False, True], [[3, 4, 5], [1, 2, 0]])
-    assert tier.take_rows(np.array([7], np.uint64), 3)[1].tolist() == [[6, 7, 8]]

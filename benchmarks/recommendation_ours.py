@@ -6,11 +6,12 @@ import numpy as np
 
 from benchmarks.recommendation_peers import LENGTH
 from operators.covisit import Covisit, CovisitSettings
+from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
-from operators.kernels.ranking import RECENT_FETCHED
+from operators.kernels.ranking import Lists, Popular
 from operators.kernels.sessions import join, recent_since, remember
-from operators.list_maker import ListMaker, Lists
-from operators.personalize import PersonalizeSettings
+from operators.list_maker import ListMaker
+from operators.list_settings import ListSettings
 from operators.profile_settings import ProfileSettings
 from state.batches import (
     FETCH,
@@ -98,7 +99,7 @@ class Ours:
 
     def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
         self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
-        self._lists = ListMaker(PersonalizeSettings().leave_out if current_out else 0)
+        self._lists = ListMaker(ListSettings() if current_out else ListSettings(leave_out=0))
         self._gap_ms = ProfileSettings(item_shards=1).session_gap_ms
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
@@ -128,7 +129,7 @@ class Ours:
     def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
         for popular in said:
             if isinstance(popular, ShardPopularity):
-                self._lists.popular, self._lists.popular_scores = popular.items, popular.scores
+                self._lists.popular = Popular(popular.items, popular.scores)
 
     def _ask(self, fetches: np.ndarray) -> list[np.ndarray]:
         said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches)])])
@@ -136,9 +137,9 @@ class Ours:
         return [answer.rows for answer in said if isinstance(answer, AnswerBatch)]
 
     def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        items, _, _, counts, _ = self.ranked(histories)
-        numbers = self._numbers.find(items.reshape(-1)).reshape(items.shape)
-        return np.where(np.arange(LENGTH) < counts[:, None], numbers, -1)
+        lists = self.ranked(histories)
+        numbers = self._numbers.find(lists.items.reshape(-1)).reshape(lists.items.shape)
+        return np.where(np.arange(LENGTH) < lists.counts[:, None], numbers, -1)
 
     def ranked(self, histories: np.ndarray) -> Lists:
         """Lists as the worker makes them, of hashes."""

@@ -6,27 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.kernels.lists import collect_answers, empty_lists
-from operators.kernels.ranking import RECENT_FETCHED, rank
+from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.lists import collect_answers
+from operators.kernels.ranking import Beside, Last, Lists, Popular, empty_lists, rank
 from operators.kernels.remembered import nothing_remembered, remember_rows
-from state.batches import NEIGHBOURS, RECENT_ITEMS
-
-Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Of n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n], rungs uint64[n]."""
+from operators.list_settings import ListSettings
+from state.batches import NEIGHBOURS
 
 
 class ListMaker:
     """Makes lists of what stands beside shoppers' last items, filled up with what is popular.
 
-    The first `leave_out` of the last items stay out of the list. `remembered` REMEMBERED[rows] is shared by all user
-    shards of a process: rows that were answered to any of them, 13.6 MB, which serve the lists of all. `popular`
-    uint64[m] and `popular_scores` float32[m] are the shop's, best first; a new model replaces them.
+    `remembered` REMEMBERED[rows] is shared by all user shards of a process: rows that were answered to any of them,
+    13.6 MB, which serve the lists of all. `popular` are the shop's items; a new model replaces them.
     """
 
-    def __init__(self, leave_out: int, remembered: np.ndarray | None = None) -> None:
-        self.popular = np.empty(0, np.uint64)
-        self.popular_scores = np.empty(0, np.float32)
-        self._leave_out = min(leave_out, RECENT_ITEMS)
+    def __init__(self, settings: ListSettings | None = None, remembered: np.ndarray | None = None) -> None:
+        self.popular = Popular(np.empty(0, np.uint64), np.empty(0, np.float32))
+        self._weights = (settings or ListSettings()).weights()
         self._remembered = nothing_remembered() if remembered is None else remembered
 
     def remember(self, answers: np.ndarray, list_rows: np.ndarray, recent: np.ndarray) -> None:
@@ -44,22 +41,10 @@ class ListMaker:
         lists = empty_lists(n)
         if n == 0:
             return lists
-        items = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
-        scores = np.empty((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
-        counts = np.zeros((n, RECENT_FETCHED), np.uint8)
+        places = (n, RECENT_FETCHED, NEIGHBOURS)
+        beside = Beside(np.empty(places, np.uint64), np.empty(places, np.float32), np.zeros(places[:2], np.uint8))
         for rows in answers:
-            collect_answers(rows, list_rows, items, scores, counts)
+            collect_answers(rows, list_rows, *beside)
             self.remember(rows, list_rows, recent)
-        rank(
-            items,
-            scores,
-            counts,
-            recent,
-            recent_n,
-            self._leave_out,
-            self._remembered,
-            self.popular,
-            self.popular_scores,
-            *lists,
-        )
+        rank(beside, Last(recent, recent_n), self._weights, self._remembered, self.popular, lists)
         return lists

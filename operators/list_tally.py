@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from operators.kernels.candidates import RUNGS
 from operators.kernels.list_tally import ITEM_TALLY, tally_acts, tally_lists
-from operators.kernels.ranking import RUNGS
 from state.metrics import Metrics
 
 TALLY_SLOTS = 1 << 19

@@ -15,8 +15,9 @@ import numpy as np
 from operators.cold_tier import ColdTier
 from operators.kernels import redis_commands as commands
 from operators.kernels.lists import choose, judge, keep
-from operators.kernels.ranking import LEAVE_OUT_CURRENT
-from operators.list_maker import ListMaker, Lists
+from operators.kernels.ranking import Lists, Popular
+from operators.list_maker import ListMaker
+from operators.list_settings import ListSettings
 from operators.list_tally import ListTally
 from state.batches import (
     LIST_LENGTH,
@@ -49,7 +50,7 @@ LIST_ROW = np.dtype(
         ("purchase", "f4"),
         ("churn", "f4"),
         ("count", "u1"),
-        ("rungs", "u8"),  # where each item came from, operators.kernels.ranking.RUNGS
+        ("rungs", "u8"),  # where each item came from, operators.kernels.candidates.RUNGS
     ],
     align=True,
 )
@@ -59,11 +60,11 @@ LIST_ROW = np.dtype(
 class PersonalizeSettings:
     """How lists are made and records written.
 
-    `leave_out`: how many of the last items stay out of a list; `rescored_by`: a swept shopper is written again when a
-    score moved by more than this; `transitions_max` bounds the stream of transitions.
+    `rescored_by`: a swept shopper is written again when a score moved by more than this; `transitions_max` bounds the
+    stream of transitions.
     """
 
-    leave_out: int = LEAVE_OUT_CURRENT
+    lists: ListSettings = field(default_factory=ListSettings)
     rescored_by: float = 0.02
     transitions_max: int = 100_000
     rules: tuple[str, ...] = ()
@@ -106,7 +107,7 @@ class Personalize:
         self._keys = keys
         self._waiting: dict[int, _Waiting] = {}
         self._early: dict[int, list[np.ndarray]] = {}
-        self._lists = ListMaker(settings.leave_out, remembered)
+        self._lists = ListMaker(settings.lists, remembered)
         self.tally = ListTally() if tally is None else tally
         self._texts, self._bounds = keys.record_texts()
         self._rules = [name.encode() for name in settings.rules]
@@ -128,19 +129,18 @@ class Personalize:
 
     def extra_state(self) -> bytes:
         """What a snapshot needs besides the tables: the popular items this shard last heard of."""
-        return self._lists.popular.tobytes() + self._lists.popular_scores.tobytes()
+        return b"".join(array.tobytes() for array in self._lists.popular)
 
     def restore_extra(self, state: bytes) -> None:
         """Take up what `extra_state` gave."""
         n = len(state) // 12
-        self._lists.popular = np.frombuffer(state, np.uint64, n)
-        self._lists.popular_scores = np.frombuffer(state, np.float32, n, 8 * n)
+        self._lists.popular = Popular(np.frombuffer(state, np.uint64, n), np.frombuffer(state, np.float32, n, 8 * n))
 
     def process(self, values: list[ScoredBatch | AnswerBatch | PopularModel]) -> list[WriteBatch]:
         """Take values as they come; a write batch for each scored batch that is now complete, in their order."""
         for value in values:
             if isinstance(value, PopularModel):
-                self._lists.popular, self._lists.popular_scores = value.items, value.scores
+                self._lists.popular = Popular(value.items, value.scores)
             elif isinstance(value, ScoredBatch):
                 early = self._early.pop(value.profiles.sequence, [])
                 self._waiting[value.profiles.sequence] = _Waiting(value, early)
@@ -194,9 +194,8 @@ class Personalize:
         who = who[:n_who]
         lists = self._lists.make(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
         batch = self._commands(scored, profiles, who, lists, list_rows)
-        items, _, _, counts, rungs = lists
-        keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, items, counts, rungs)
-        self.tally.note_lists(items, counts, rungs)
+        keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists.items, lists.counts, lists.rungs)
+        self.tally.note_lists(lists.items, lists.counts, lists.rungs)
         if len(scored.profiles.left):
             table.words[self._cold.send_away(scored.profiles.left, table)] = 0
         return batch

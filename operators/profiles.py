@@ -17,8 +17,8 @@ import structlog
 
 from operators.cold_tier import BACK, NEVER
 from operators.kernels import profile as kernels
+from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.features import describe
-from operators.kernels.ranking import RECENT_FETCHED
 from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
 from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules

@@ -24,7 +24,7 @@ from operators.catalogue import Catalogue
 from operators.convert import FORMATS
 from operators.dead_letters import encode
 from operators.kernels import redis_commands
-from operators.kernels.ranking import RUNGS
+from operators.kernels.candidates import RUNGS
 from operators.learn import MODELS
 from operators.learn.propensity import CHALLENGER, CHAMPION, LATE_OUTCOME
 from operators.load_kafka import route

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.ranking import RUNG_BITS
-from state.batches import LIST_LENGTH
 from state.compiled import kernel
 
 
@@ -127,15 +126,3 @@ def keep(profiles, scores, held, dirty, who, list_rows, items, counts, rungs):
             for j in range(len(row.items)):
                 row.items[j] = items[k, j]
         dirty[profile.row] = 1
-
-
-def empty_lists(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Room for n lists: items uint64[n, 20], scores float32[n, 20], because uint64[n, 20], counts uint8[n], rungs
-    uint64[n]."""
-    return (
-        np.zeros((n, LIST_LENGTH), np.uint64),
-        np.zeros((n, LIST_LENGTH), np.float32),
-        np.zeros((n, LIST_LENGTH), np.uint64),
-        np.zeros(n, np.uint8),
-        np.zeros(n, np.uint64),
-    )

@@ -11,236 +11,192 @@ al., "The dynamics of repeat consumption" (WWW 2014).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.remembered import REMEMBERED_NEIGHBOURS
-from state.batches import LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
-from state.compiled import kernel
-
-RECENT_FETCHED = 4
-"""For how many of a shopper's last items the neighbours are asked."""
-
-SLOT_WEIGHTS = np.array([0.5**slot for slot in range(RECENT_FETCHED)], np.float32)
-"""What the neighbours of the newest item, the one before, ... count."""
-
-SLOT_NEIGHBOURS = np.array([NEIGHBOURS >> slot for slot in range(RECENT_FETCHED)])
-"""How many of the neighbours of the newest item, the one before, ... are taken, best first."""
-
-WALKS = 4
-"""From how many of the current item's best neighbours a second step is made, where their rows are remembered."""
-
-WALK_WEIGHT = np.float32(1.0)
-"""What a second step counts."""
-
-RETURN_WEIGHTS = np.array([0.5] + [0.15 * 0.8**slot for slot in range(RECENT_ITEMS - 1)], np.float32)
-"""What speaks for the newest item (where it may stand in a list), the one before, ... to come next once more, in shares
-of a row of neighbours."""
-
-LEAVE_OUT_CURRENT = 1
-"""`leave_out`: only the newest item stays out of the list; what was seen before it may come back."""
-
-LEAVE_OUT_RECENT = RECENT_ITEMS
-"""`leave_out`: none of the last items is shown."""
-
-RUNGS = ("neighbours", "second_step", "coming_back", "popular")
-"""Where a listed item came from: the neighbours of the last items, a second step, what was looked at before, or what
-is popular. Of several the one that gave most to its score."""
-
-BESIDE, SECOND_STEP, COMING_BACK, POPULAR = range(len(RUNGS))
+from operators.kernels.candidates import (
+    BESIDE,
+    CANDIDATE,
+    COMING_BACK,
+    GIFT,
+    GIFTS_MAX,
+    POPULAR,
+    RECENT_FETCHED,
+    SECOND_STEP,
+    SLOT_NEIGHBOURS,
+    SLOTS,
+    WALKS,
+    add_up,
+    gather,
+    listed,
+)
+from state.batches import LIST_LENGTH, RECENT_ITEMS
+from state.compiled import borrowed, inlined, kernel
 
 RUNG_BITS = 2
 """The rungs of a list are one uint64: of place k the bits from RUNG_BITS * k on."""
 
-_GIFTS = int(SLOT_NEIGHBOURS.sum()) + WALKS * REMEMBERED_NEIGHBOURS + RECENT_ITEMS  # at most: 100
-_SLOTS = 256  # of the table of candidates
-_SLOT_MASK = np.uint64(_SLOTS - 1)
+
+class Beside(NamedTuple):
+    """The neighbours of each of the last items of n shoppers, best first (count 0: none)."""
+
+    items: np.ndarray
+    """uint64[n, RECENT_FETCHED, NEIGHBOURS]"""
+    scores: np.ndarray
+    """float32 likewise"""
+    counts: np.ndarray
+    """uint8[n, RECENT_FETCHED]"""
+
+
+class Last(NamedTuple):
+    """The last items of n shoppers, newest first, and how many are known."""
+
+    items: np.ndarray
+    """uint64[n, RECENT_ITEMS]"""
+    known: np.ndarray
+    """uint8[n]"""
+
+
+class Popular(NamedTuple):
+    """Popular items, best first."""
+
+    items: np.ndarray
+    """uint64[m]"""
+    scores: np.ndarray
+    """float32[m], 0 or more"""
+
+
+class Lists(NamedTuple):
+    """Lists of n shoppers, best first; places past `counts` are 0."""
+
+    items: np.ndarray
+    """uint64[n, LIST_LENGTH]"""
+    scores: np.ndarray
+    """float32 likewise"""
+    because: np.ndarray
+    """uint64 likewise: the last item that gave most to the score, itself if it is one that comes back; 0: popular"""
+    counts: np.ndarray
+    """uint8[n]"""
+    rungs: np.ndarray
+    """uint64[n]: one of RUNGS for each place, RUNG_BITS each"""
+
+
+def empty_lists(n: int) -> Lists:
+    """Room for n lists."""
+    return Lists(
+        np.zeros((n, LIST_LENGTH), np.uint64),
+        np.zeros((n, LIST_LENGTH), np.float32),
+        np.zeros((n, LIST_LENGTH), np.uint64),
+        np.zeros(n, np.uint8),
+        np.zeros(n, np.uint64),
+    )
+
+
+@inlined
+def _best(table, used, candidates, last, left_out, best):
+    """Write the best LIST_LENGTH candidates to `best` CANDIDATE[LIST_LENGTH], best first, equal scores by hash, and
+    free the table; how many. The first `left_out` of `last` are not among them."""
+    size = 0
+    for c in range(candidates):
+        s = used[c]
+        item, score = table[s].item, table[s].score
+        table[s].item = 0
+        if size == LIST_LENGTH and score < best[LIST_LENGTH - 1].score:
+            continue
+        if listed(last, left_out, item):
+            continue
+        at = min(size, LIST_LENGTH - 1)
+        if size == LIST_LENGTH and score == best[at].score and best[at].item < item:
+            continue
+        while at > 0:
+            above = best[at - 1].score
+            if above > score or (above == score and best[at - 1].item < item):
+                break
+            best[at].item = best[at - 1].item
+            best[at].score = above
+            best[at].source = best[at - 1].source
+            at -= 1
+        best[at].item = item
+        best[at].score = score
+        best[at].source = table[s].source
+        size = min(size + 1, LIST_LENGTH)
+    return size
 
 
 @kernel
-def _listed(hashes, n, wanted):
-    """Is `wanted` one of the first n hashes?"""
-    found = False
-    for k in range(n):
-        found |= hashes[k] == wanted
-    return found
-
-
-@kernel
-def rank(
-    items,
-    scores,
-    counts,
-    recent,
-    recent_n,
-    leave_out,
-    remembered,
-    popular,
-    popular_scores,
-    out_items,
-    out_scores,
-    because,
-    out_n,
-    out_rungs,
-):
+def rank(beside, last, weights, remembered, popular, lists):
     """Make each shopper's list of at most LIST_LENGTH items, best first; equal scores by hash.
 
-    Of n shoppers: `items` uint64[n, RECENT_FETCHED, NEIGHBOURS], `scores` float32 likewise and `counts`
-    uint8[n, RECENT_FETCHED] are the neighbours of each of the last items, best first (count 0: none); `recent`
-    uint64[n, RECENT_ITEMS] and `recent_n` uint8[n] the last items, newest first, of which the first `leave_out` stay
-    out of the list. A last item that stands there twice counts at its newest place only. `remembered` REMEMBERED[rows]
-    are the neighbours of other items, as far as they are known. `popular` uint64[m] and `popular_scores` float32[m],
-    best first, fill the list up: such an item's score is its share of all of `popular_scores`, but never above that of
-    the item before it.
-
-    Written: `out_items` uint64[n, LIST_LENGTH], `out_scores` float32 likewise, `because` uint64 likewise (the last item
-    that gave most to the score, itself if it is one that comes back; 0: it is popular), `out_n` uint8[n], `out_rungs`
-    uint64[n] (one of RUNGS for each place, RUNG_BITS each); places past out_n are 0.
+    Of n shoppers: `beside` Beside and `last` Last, of which the first `leave_out` of `weights` WEIGHTS[1] stay out of
+    the list. A last item that stands there twice counts at its newest place only. `remembered` REMEMBERED[rows] are the
+    neighbours of other items, as far as they are known. `popular` Popular fills the list up: such an item's score is
+    its share of all scores in it, but never above that of the item before it. Written: `lists` Lists.
     """
-    gift_items = np.empty(_GIFTS, np.uint64)
-    gifts = np.empty(_GIFTS, np.float32)
-    gift_sources = np.empty(_GIFTS, np.int64)  # rung * RECENT_ITEMS + slot
-    # The table of candidates, by open addressing; emptied after each shopper.
-    keys = np.zeros(_SLOTS, np.uint64)
-    sums = np.empty(_SLOTS, np.float32)
-    most = np.empty(_SLOTS, np.float32)
-    reason = np.empty(_SLOTS, np.int64)
-    used = np.empty(_GIFTS, np.int64)
-    best_items = np.empty(LIST_LENGTH, np.uint64)
-    best_scores = np.empty(LIST_LENGTH, np.float32)
-    best_sources = np.empty(LIST_LENGTH, np.int64)
-    places = np.uint64(len(remembered) - 1)
+    gifts, used = np.empty(GIFTS_MAX, GIFT), np.empty(GIFTS_MAX, np.int64)
+    table, best = np.zeros(SLOTS, CANDIDATE), np.empty(LIST_LENGTH, CANDIDATE)
+    beside, last, weights, remembered, popular, lists = borrowed((beside, last, weights, remembered, popular, lists))
     popular_total = np.float32(0.0)
-    for p in range(len(popular)):
-        popular_total += popular_scores[p]
-
-    for n in range(len(out_n)):
-        last, known = recent[n], recent_n[n]
-        given = 0
-        for slot in range(min(RECENT_FETCHED, known)):
-            if _listed(last, slot, last[slot]):
-                continue
-            for k in range(min(counts[n, slot], SLOT_NEIGHBOURS[slot])):
-                gift_items[given] = items[n, slot, k]
-                gifts[given] = scores[n, slot, k] * SLOT_WEIGHTS[slot]
-                gift_sources[given] = BESIDE * RECENT_ITEMS + slot
-                given += 1
-        if known > 0:
-            for k in range(min(WALKS, counts[n, 0])):
-                r = items[n, 0, k] & places
-                if remembered[r].item == items[n, 0, k]:
-                    share = scores[n, 0, k] * WALK_WEIGHT
-                    for j in range(REMEMBERED_NEIGHBOURS):
-                        other = remembered[r].items[j]
-                        if other != 0 and other != last[0]:
-                            gift_items[given] = other
-                            gifts[given] = share * remembered[r].scores[j]
-                            gift_sources[given] = SECOND_STEP * RECENT_ITEMS
-                            given += 1
-        for slot in range(min(leave_out, known), known):
-            if not _listed(last, slot, last[slot]):
-                gift_items[given] = last[slot]
-                gifts[given] = RETURN_WEIGHTS[slot]
-                gift_sources[given] = COMING_BACK * RECENT_ITEMS + slot
-                given += 1
-
-        candidates = 0
-        for g in range(given):
-            item, gift = gift_items[g], gifts[g]
-            s = item & _SLOT_MASK
-            while keys[s] != 0 and keys[s] != item:
-                s = (s + np.uint64(1)) & _SLOT_MASK
-            if keys[s] == 0:
-                keys[s] = item
-                sums[s] = gift
-                most[s] = gift
-                reason[s] = gift_sources[g]
-                used[candidates] = s
-                candidates += 1
-            else:
-                sums[s] += gift
-                if gift > most[s]:
-                    most[s] = gift
-                    reason[s] = gift_sources[g]
-
-        left_out = min(leave_out, known)
-        size = 0
-        for c in range(candidates):
-            s = used[c]
-            item, score = keys[s], sums[s]
-            keys[s] = 0
-            if size == LIST_LENGTH and score < best_scores[LIST_LENGTH - 1]:
-                continue
-            if _listed(last, left_out, item):
-                continue
-            at = min(size, LIST_LENGTH - 1)
-            if size == LIST_LENGTH and score == best_scores[at] and best_items[at] < item:
-                continue
-            while at > 0:
-                above = best_scores[at - 1]
-                if above > score or (above == score and best_items[at - 1] < item):
-                    break
-                best_scores[at] = above
-                best_items[at] = best_items[at - 1]
-                best_sources[at] = best_sources[at - 1]
-                at -= 1
-            best_scores[at] = score
-            best_items[at] = item
-            best_sources[at] = reason[s]
-            size = min(size + 1, LIST_LENGTH)
+    for p in range(len(popular.items)):
+        popular_total += popular.scores[p]
+    for n in range(len(lists.counts)):
+        recent, known = last.items[n], np.int64(last.known[n])
+        given = gather(beside.items[n], beside.scores[n], beside.counts[n], recent, known, weights, remembered, gifts)
+        candidates = add_up(gifts, given, table, used)
+        left_out = min(weights[0].leave_out, known)
+        size = _best(table, used, candidates, recent, left_out, best)
         rungs = np.uint64(0)
         for k in range(size):
-            out_items[n, k] = best_items[k]
-            out_scores[n, k] = best_scores[k]
-            because[n, k] = last[best_sources[k] % RECENT_ITEMS]
-            rungs |= np.uint64(best_sources[k] // RECENT_ITEMS) << np.uint64(RUNG_BITS * k)
-
-        for p in range(len(popular)):
+            lists.items[n, k] = best[k].item
+            lists.scores[n, k] = best[k].score
+            lists.because[n, k] = recent[best[k].source % RECENT_ITEMS]
+            rungs |= np.uint64(best[k].source // RECENT_ITEMS) << np.uint64(RUNG_BITS * k)
+        for p in range(len(popular.items)):
             if size == LIST_LENGTH:
                 break
-            item = popular[p]
-            if _listed(out_items[n], size, item) or _listed(last, left_out, item):
+            item = popular.items[p]
+            if listed(lists.items[n], size, item) or listed(recent, left_out, item):
                 continue
-            score = popular_scores[p] / popular_total if popular_total > 0 else np.float32(0.0)
+            score = popular.scores[p] / popular_total if popular_total > 0 else np.float32(0.0)
             if size > 0:
-                score = min(score, out_scores[n, size - 1])
-            out_scores[n, size] = score
-            out_items[n, size] = item
-            because[n, size] = 0
+                score = min(score, lists.scores[n, size - 1])
+            lists.items[n, size] = item
+            lists.scores[n, size] = score
+            lists.because[n, size] = 0
             rungs |= np.uint64(POPULAR) << np.uint64(RUNG_BITS * size)
             size += 1
-
-        out_n[n] = size
-        out_rungs[n] = rungs
+        lists.counts[n] = size
+        lists.rungs[n] = rungs
         for k in range(size, LIST_LENGTH):
-            out_items[n, k] = 0
-            out_scores[n, k] = 0.0
-            because[n, k] = 0
+            lists.items[n, k] = 0
+            lists.scores[n, k] = 0.0
+            lists.because[n, k] = 0
 
 
 def rank_reference(
     neighbours: Sequence[Sequence[tuple[int, float]]],
     recent: Sequence[int],
-    leave_out: int,
+    weights: np.ndarray,
     remembered: Mapping[int, Sequence[tuple[int, float]]],
     popular: Sequence[tuple[int, float]],
 ) -> list[tuple[int, float, int, int]]:
     """The plain reference of `rank` for one shopper: (item, score, because, rung), of (item, score) by place in
     `recent`."""
+    w = weights[0]
     given: dict[int, list[tuple[np.float32, int, int]]] = {}
     for slot, pairs in enumerate(neighbours[: min(RECENT_FETCHED, len(recent))]):
         if recent[slot] not in recent[:slot]:
             for item, score in pairs[: SLOT_NEIGHBOURS[slot]]:
-                given.setdefault(item, []).append((np.float32(score) * SLOT_WEIGHTS[slot], recent[slot], BESIDE))
+                given.setdefault(item, []).append((np.float32(score) * w["slots"][slot], recent[slot], BESIDE))
     for item, score in neighbours[0][:WALKS] if recent else ():
         for other, further in remembered.get(item, ()):
             if other != recent[0]:
-                step = np.float32(score) * WALK_WEIGHT * np.float32(further)
+                step = np.float32(score) * w["second_step"] * np.float32(further)
                 given.setdefault(other, []).append((step, recent[0], SECOND_STEP))
     for slot, item in enumerate(recent):
-        if slot >= leave_out and item not in recent[:slot]:
-            given.setdefault(item, []).append((RETURN_WEIGHTS[slot], item, COMING_BACK))
-    out_of_list = set(recent[:leave_out])
+        if slot >= w["leave_out"] and item not in recent[:slot]:
+            given.setdefault(item, []).append((w["returns"][slot], item, COMING_BACK))
+    out_of_list = set(recent[: w["leave_out"]])
     merged = [
         (item, sum((gift[0] for gift in gifts), np.float32(0.0)), *max(gifts, key=lambda gift: gift[0])[1:])
         for item, gifts in given.items()

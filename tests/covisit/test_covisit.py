@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from operators.covisit import DAY_MS, Covisit, CovisitSettings
 from operators.kernels import neighbours
-from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED
+from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.ranking import Popular
 from operators.kernels.remembered import nothing_remembered
 from operators.list_maker import ListMaker
 from state.batches import (
@@ -252,7 +253,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
     """
     shoppers = 1 + max(s for s, _, _ in events)
     sessions, step = Sessions(shoppers), Covisit(0, Metrics(), CovisitSettings(item_shards=1))
-    lists = ListMaker(LEAVE_OUT_CURRENT, nothing_remembered(4096))
+    lists = ListMaker(remembered=nothing_remembered(4096))
     asked, hits, reciprocal_ranks = 0, 0, 0.0
     for first in range(0, len(events), batch):
         part = events[first : first + batch]
@@ -280,7 +281,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             )
         told = np.array([(item, 0, ts, -1, 1.0) for _, item, ts in part], TOUCH)
         for popular in popularity(step.process([VisitBatch(pairs[:at], told)])):
-            lists.popular, lists.popular_scores = popular.items, popular.scores
+            lists.popular = Popular(popular.items, popular.scores)
     return hits / asked, reciprocal_ranks / asked
 
 

@@ -6,34 +6,30 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.ranking import (
+from operators.kernels.candidates import (
     BESIDE,
     COMING_BACK,
-    LEAVE_OUT_CURRENT,
-    LEAVE_OUT_RECENT,
     POPULAR,
     RECENT_FETCHED,
-    RETURN_WEIGHTS,
-    RUNG_BITS,
     RUNGS,
     SECOND_STEP,
     SLOT_NEIGHBOURS,
-    SLOT_WEIGHTS,
-    WALK_WEIGHT,
     WALKS,
-    rank,
-    rank_reference,
 )
+from operators.kernels.ranking import RUNG_BITS, Beside, Last, Lists, Popular, rank, rank_reference
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
     nothing_remembered,
     remember_rows,
     remember_rows_reference,
 )
+from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
 
+WEIGHTS = ListSettings().weights()[0]
+
 Neighbours = list[list[tuple[int, float]]]
-Beside = dict[int, list[tuple[int, float]]]
+Rows = dict[int, list[tuple[int, float]]]
 Ranked = list[tuple[int, float, int]]
 RankedByRung = list[tuple[int, float, int, int]]
 
@@ -41,18 +37,18 @@ RankedByRung = list[tuple[int, float, int, int]]
 def ranked(
     shoppers: list[tuple[Neighbours, list[int]]],
     popular: list[tuple[int, float]] | None = None,
-    leave_out: int = LEAVE_OUT_CURRENT,
-    beside: Beside | None = None,
+    settings: ListSettings = ListSettings(),
+    beside: Rows | None = None,
 ) -> list[Ranked]:
     """Lists without the rungs their items came from."""
-    return [[entry[:3] for entry in one] for one in ranked_by_rung(shoppers, popular, leave_out, beside)]
+    return [[entry[:3] for entry in one] for one in ranked_by_rung(shoppers, popular, settings, beside)]
 
 
 def ranked_by_rung(
     shoppers: list[tuple[Neighbours, list[int]]],
     popular: list[tuple[int, float]] | None = None,
-    leave_out: int = LEAVE_OUT_CURRENT,
-    beside: Beside | None = None,
+    settings: ListSettings = ListSettings(),
+    beside: Rows | None = None,
 ) -> list[RankedByRung]:
     """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
     neighbours of other items that are remembered."""
@@ -80,22 +76,9 @@ def ranked_by_rung(
     out_items, because = np.full((2, n, LIST_LENGTH), 77, np.uint64)
     out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
     out_rungs = np.full(n, 77, np.uint64)
-    rank(
-        items,
-        scores,
-        counts,
-        recent,
-        recent_n,
-        leave_out,
-        remembered,
-        popular_items,
-        popular_scores,
-        out_items,
-        out_scores,
-        because,
-        out_n,
-        out_rungs,
-    )
+    lists = Lists(out_items, out_scores, because, out_n, out_rungs)
+    known = Popular(popular_items, popular_scores)
+    rank(Beside(items, scores, counts), Last(recent, recent_n), settings.weights(), remembered, known, lists)
     rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(
         (1 << RUNG_BITS) - 1
     )
@@ -121,10 +104,11 @@ def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(1, 200),
-    leave_out=st.sampled_from([0, LEAVE_OUT_CURRENT, LEAVE_OUT_RECENT]),
+    leave_out=st.sampled_from([0, 1, LEAVE_OUT_RECENT]),
+    second_step=st.sampled_from([0.0, 0.5, 1.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int) -> None:
+def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int, second_step: float) -> None:
     """Items, scores, reasons and rungs are exactly the reference's, for many shoppers in one call."""
     rng = np.random.default_rng(seed)
     # Hashes that share their low bits, so that the table of candidates collides.
@@ -141,8 +125,10 @@ def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out
     best_first = sorted(rng.uniform(1, 500, min(size, 50)).astype(np.float32).tolist(), reverse=True)
     popular = list(zip(rng.choice(catalogue, len(best_first)).tolist(), best_first, strict=True))
     popular = list({item: (item, score) for item, score in reversed(popular)}.values())[::-1]
-    expected = [rank_reference(neighbours, history, leave_out, beside, popular) for neighbours, history in shoppers]
-    assert ranked_by_rung(shoppers, popular, leave_out, beside) == expected
+    chosen = ListSettings(leave_out=leave_out, second_step=second_step)
+    weights = chosen.weights()
+    expected = [rank_reference(neighbours, history, weights, beside, popular) for neighbours, history in shoppers]
+    assert ranked_by_rung(shoppers, popular, chosen, beside) == expected
     assert LIST_LENGTH * RUNG_BITS <= 64 and len(RUNGS) <= 1 << RUNG_BITS
 
 
@@ -159,8 +145,8 @@ def test_an_item_is_of_the_rung_that_gave_most() -> None:
 def test_an_item_seen_beside_several_adds_up_and_names_its_strongest_reason() -> None:
     """Scores of all places are summed by the places' weights; `because` is the place that gave most."""
     [found] = ranked([([[(7, 0.25), (8, 0.5)], [(7, 1.0)]], [100, 200])])
-    second = float(SLOT_WEIGHTS[1])
-    assert found == [(7, 0.25 + second, 200), (8, 0.5, 100), (200, float(RETURN_WEIGHTS[1]), 200)]
+    second = float(WEIGHTS["slots"][1])
+    assert found == [(7, 0.25 + second, 200), (8, 0.5, 100), (200, float(WEIGHTS["returns"][1]), 200)]
 
 
 def test_the_current_item_is_never_shown() -> None:
@@ -172,7 +158,11 @@ def test_the_current_item_is_never_shown() -> None:
 def test_recent_items_are_left_out_on_request() -> None:
     """All of a shopper's last items, also those whose neighbours were not asked for."""
     history = list(range(1, RECENT_ITEMS + 1))
-    [found] = ranked([([[(8, 1.0), (50, 0.5)]], history)], popular=[(5, 3.0), (60, 1.0)], leave_out=LEAVE_OUT_RECENT)
+    [found] = ranked(
+        [([[(8, 1.0), (50, 0.5)]], history)],
+        popular=[(5, 3.0), (60, 1.0)],
+        settings=ListSettings(leave_out=LEAVE_OUT_RECENT),
+    )
     assert [item for item, *_ in found] == [50, 60]
 
 
@@ -200,7 +190,7 @@ def test_a_list_is_never_longer_than_its_bound() -> None:
     [found] = ranked([(neighbours, [91, 92, 93, 94, 95])], popular=[(4, 3.0)])
     assert len(found) == LIST_LENGTH
     everything = sorted(
-        float(np.float32(s) * SLOT_WEIGHTS[slot])
+        float(np.float32(s) * WEIGHTS["slots"][slot])
         for slot in range(RECENT_FETCHED)
         for _, s in neighbours[slot][: SLOT_NEIGHBOURS[slot]]
     )
@@ -210,10 +200,10 @@ def test_a_list_is_never_longer_than_its_bound() -> None:
 def test_what_was_seen_before_the_current_item_may_come_back() -> None:
     """The sooner left the better, for its own sake and without neighbours; the current one where it may be shown."""
     [found] = ranked([([], [1, 2, 3])])
-    assert found == [(2, float(RETURN_WEIGHTS[1]), 2), (3, float(RETURN_WEIGHTS[2]), 3)]
-    [found] = ranked([([], [1, 2, 1])], leave_out=0)
-    assert found == [(1, float(RETURN_WEIGHTS[0]), 1), (2, float(RETURN_WEIGHTS[1]), 2)]
-    assert ranked([([], [1, 2, 3])], leave_out=LEAVE_OUT_RECENT) == [[]]
+    assert found == [(2, float(WEIGHTS["returns"][1]), 2), (3, float(WEIGHTS["returns"][2]), 3)]
+    [found] = ranked([([], [1, 2, 1])], settings=ListSettings(leave_out=0))
+    assert found == [(1, float(WEIGHTS["returns"][0]), 1), (2, float(WEIGHTS["returns"][1]), 2)]
+    assert ranked([([], [1, 2, 3])], settings=ListSettings(leave_out=LEAVE_OUT_RECENT)) == [[]]
 
 
 def test_what_stands_beside_the_neighbours_of_the_current_item_is_found_too() -> None:
@@ -226,7 +216,7 @@ def test_what_stands_beside_the_neighbours_of_the_current_item_is_found_too() ->
         20: [(79, 1.0)],
     }
     [found] = ranked([([[*best, (10 + WALKS, 0.125)], [(20, 1.0)]], [1, 1])], beside=beside)
-    weight = float(WALK_WEIGHT)
+    weight = float(WEIGHTS["second_step"])
     assert found[0] == (11, 0.5 + 0.5 * 0.25 * weight, 1)
     assert (77, 0.5 * 0.75 * weight, 1) in found and not {78, 79, 1} & {item for item, *_ in found}
 

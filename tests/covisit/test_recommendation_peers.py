@@ -22,9 +22,11 @@ from benchmarks.recommendation_peers import (
 )
 from operators.covisit import CovisitSettings
 from operators.kernels import neighbours
-from operators.kernels.ranking import LEAVE_OUT_CURRENT, RECENT_FETCHED, rank_reference
+from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.ranking import rank_reference
 from operators.kernels.remembered import REMEMBERED_NEIGHBOURS
 from operators.kernels.sessions import recent_reference
+from operators.list_settings import ListSettings
 
 SESSIONS = [[1, 2, 3], [2, 3, 4], [1, 4], [5]]
 """One after the other; the shopper is the number of the session."""
@@ -158,6 +160,6 @@ def test_ours_are_the_kernels_of_the_worker() -> None:
         history = items[shoppers == shopper].tolist()[-HISTORY:]
         recent = recent_reference(liked[shopper])
         asked = [answers[item] for item in recent[:RECENT_FETCHED]]
-        expected = [item for item, *_ in rank_reference(asked, recent, LEAVE_OUT_CURRENT, best, [])]
+        expected = [item for item, *_ in rank_reference(asked, recent, ListSettings().weights(), best, [])]
         found = listed(peer, history, shopper)
         assert [int(hashes[item]) for item in found][: len(expected)] == expected

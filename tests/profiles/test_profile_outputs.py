@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from profile_oracle import Oracle, OracleSettings
 from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, cuts, line, logs, order
 
-from operators.kernels.ranking import RECENT_FETCHED
+from operators.kernels.candidates import RECENT_FETCHED
 from operators.visits import SplitVisits, split, split_reference
 from state.batches import FETCH, PAIR, TOUCH, ProfileBatch, item_key
 from state.hashing import hash_text

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
+from operators.kernels.candidates import BESIDE, COMING_BACK, RUNGS
 from operators.kernels.lists import judge, judge_reference
-from operators.kernels.ranking import BESIDE, COMING_BACK, RUNG_BITS, RUNGS
+from operators.kernels.ranking import RUNG_BITS
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
 from state.features import MODEL_FEATURES

@@ -1,0 +1,41 @@
+"""What the parts of a list count, as settings and as the record the kernels read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from operators.kernels.candidates import RECENT_FETCHED, WEIGHTS
+from state.batches import RECENT_ITEMS
+
+LEAVE_OUT_RECENT = RECENT_ITEMS
+"""`leave_out`: none of the last items is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListSettings:
+    """How a list is ranked. Scores are shares of an item's row of neighbours, 0 to 1 and above 0.
+
+    `earlier_factor`: what the neighbours of an item count less than those of the item after it; `second_step`: what the
+    neighbours of the current item's best neighbours count; `coming_back` speaks for the item before the current one to
+    be gone back to, and `coming_back_factor` times that for each one earlier; `staying` for the current item, where it
+    may be shown. The first `leave_out` of the last items are not: 0 to RECENT_ITEMS.
+    """
+
+    earlier_factor: float = 0.5
+    second_step: float = 1.0
+    coming_back: float = 0.15
+    coming_back_factor: float = 0.8
+    staying: float = 0.5
+    leave_out: int = 1
+
+    def weights(self) -> np.ndarray:
+        """WEIGHTS[1]."""
+        out = np.zeros(1, WEIGHTS)
+        out["slots"] = [self.earlier_factor**slot for slot in range(RECENT_FETCHED)]
+        out["second_step"] = self.second_step
+        earlier = [self.coming_back * self.coming_back_factor**place for place in range(RECENT_ITEMS - 1)]
+        out["returns"] = [self.staying, *earlier]
+        out["leave_out"] = min(self.leave_out, RECENT_ITEMS)
+        return out

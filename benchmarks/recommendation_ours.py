@@ -12,6 +12,7 @@ from operators.kernels.ranking import Lists, Popular
 from operators.kernels.sessions import join, recent_since, remember
 from operators.list_maker import ListMaker
 from operators.list_settings import ListSettings
+from operators.part_weights import PartWeights
 from operators.profile_settings import ProfileSettings
 from state.batches import (
     FETCH,
@@ -99,7 +100,8 @@ class Ours:
 
     def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
         self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
-        self._lists = ListMaker(ListSettings() if current_out else ListSettings(leave_out=0))
+        self._lists = ListMaker()
+        self._weights = PartWeights(ListSettings(leave_out=1 if current_out else 0))
         self._gap_ms = ProfileSettings(item_shards=1).session_gap_ms
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
@@ -148,7 +150,8 @@ class Ours:
         fetches = np.empty(n * RECENT_FETCHED, FETCH)
         asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
         answers = self._ask(fetches[:asked])
-        return self._lists.make(answers, np.arange(n, dtype=np.int32), recent, recent_n)
+        beside, last = self._lists.lay_out(answers, np.arange(n, dtype=np.int32), recent, recent_n)
+        return self._lists.make(beside, last, self._weights.in_force)
 
     def size(self) -> tuple[int, int]:
         """Items known, and the bytes they take."""

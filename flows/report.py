@@ -13,6 +13,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from flows.steps import Steps
+from operators.contender import Comparison
 from operators.list_tally import ListTally
 from state.metrics import Distribution, Metrics, read_samples
 
@@ -41,6 +42,8 @@ def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float, s
         "segments": len(read_samples(metrics.segment_users, "segment")),
         "judged": [cases, hits, ranks],
         "lists": steps.tally.packed(),
+        "compared": steps.comparison.sums,
+        "part_factors": steps.contenders[0].weights.factors,
         "propensity_auc": _reading(metrics.propensity_auc),
         "silhouette": _reading(metrics.silhouette),
         "stability_ari": _reading(metrics.stability),
@@ -70,6 +73,8 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
     tally, items = ListTally(), sum(f["items"] for f in all_figures)
     for figures in all_figures:
         tally.add(figures["lists"])
+    compared = np.sum([f["compared"] for f in all_figures], axis=0)
+    learned_most = max(all_figures, key=lambda f: f["judged"][1])
     return {
         "schema": SCHEMA,
         "events": events,
@@ -98,6 +103,8 @@ def read_report(paths: list[Path]) -> dict[str, Any]:
             "coverage": min(tally.items_listed() / items, 1.0) if items else None,
             "novelty_bits": tally.novelty_bits(),
             "rungs": tally.by_rung(),
+            "part_factors": {part: round(factor, 3) for part, factor in learned_most["part_factors"].items()},
+            "challenger": Comparison(compared).figures() or None,
             **{key: _first(all_figures, key) for key in ("propensity_auc", "silhouette", "stability_ari")},
         },
         "steps": {

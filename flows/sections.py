@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from datetime import date
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from state.batches import CONTEXT_NAMES_MAX
@@ -262,8 +263,12 @@ class Learn(Section):
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of the random generators.")
 
 
+LIST_WEIGHTS = ("earlier_factor", "second_step", "coming_back", "coming_back_factor", "learn_weights")
+"""What a challenger's lists may have other values of."""
+
+
 class Recommend(Section):
-    """How items are ranked. A half-life in events counts the events of the whole shop."""
+    """How items are ranked. A half-life in events counts the events of the whole shop; weights are of shares."""
 
     long_half_life_events: float = Field(
         500_000.0, ge=1, le=1e12, description="Half-life of the slow co-visitation weights."
@@ -279,6 +284,40 @@ class Recommend(Section):
     popular_every_batches: int = Field(
         16, ge=1, le=100_000, description="An item shard tells its popular items once in so many batches."
     )
+    earlier_factor: float = Field(
+        0.5, ge=0, le=1, description="What stands beside an earlier item counts so much of what stands beside the next."
+    )
+    second_step: float = Field(
+        1.0, ge=0, le=10, description="Weight of what stands beside the best neighbours of the current item."
+    )
+    coming_back: float = Field(
+        0.15, ge=0, le=10, description="What speaks for going back to the item before the current one."
+    )
+    coming_back_factor: float = Field(0.8, ge=0, le=1, description="And for each one earlier, times this.")
+    learn_weights: bool = Field(
+        True, description="Whether these weights follow what shoppers turn to, from the values given on."
+    )
+    challenger: Options = Field(
+        {},
+        max_length=8,
+        description="Other values of the five settings above, such as {second_step = 0.5}: lists made with them are "
+        "judged beside those in force, and not written.",
+    )
+
+    @field_validator("challenger")
+    @classmethod
+    def _of_lists(cls, table: Options) -> Options:
+        for name, value in table.items():
+            if name not in LIST_WEIGHTS:
+                near = difflib.get_close_matches(name, LIST_WEIGHTS, 1)
+                hint = f'; did you mean "{near[0]}"?' if near else ""
+                raise _refuse(f'holds "{name}", which is none of {", ".join(LIST_WEIGHTS)}{hint}')
+            try:
+                cls.model_validate({name: value})
+            except ValidationError as error:
+                text = error.errors()[0]["msg"]
+                raise _refuse(f"holds a {name} of {json.dumps(value)}: {text[0].lower()}{text[1:]}") from error
+        return table
 
 
 class Worker(Section):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flows.engine import BlobLogic, Sink, SnapshotClock, TableHost
 from flows.rules import placed_rules, rule_cards
+from flows.sections import LIST_WEIGHTS
 from flows.settings import Settings
 from operators.catalogue import Catalogue
+from operators.contender import CONTENDERS, Comparison, Contender
 from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
 from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
+from operators.list_settings import ListSettings
 from operators.list_tally import ListTally
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -87,11 +90,21 @@ class Steps:
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
         self._remembered = nothing_remembered()
-        self.tally = ListTally()
+        self.tally, self.comparison = ListTally(), Comparison()
+        self.contenders = contenders(settings)
         self.personalize = self._host(
             "personalize",
             lambda s: Personalize(
-                s, of_lists, metrics, names, keys, self._cold("personalize", s), self._remembered, self.tally
+                s,
+                of_lists,
+                metrics,
+                names,
+                keys,
+                self._cold("personalize", s),
+                self._remembered,
+                self.tally,
+                self.contenders,
+                self.comparison,
             ),
             _user_shard,
             _rows,
@@ -148,6 +161,14 @@ class Steps:
         if cases:
             metrics.hit_rate.set(hits / cases)
             metrics.mrr.set(ranks / cases)
+        for part, factor in self.contenders[0].weights.factors.items():
+            metrics.part_factor.labels(part).set(factor)
+        if len(self.contenders) > 1:
+            compared = self.comparison.figures()
+            for name in CONTENDERS if compared else ():
+                metrics.contender_hit_rate.labels(name).set(compared[f"{name}_hit_rate_20"])
+                metrics.contender_mrr.labels(name).set(compared[f"{name}_mrr_20"])
+            metrics.lists_challenger_leads.set(self.comparison.leads)
         self.tally.observe(metrics)
 
     def judged(self) -> tuple[float, float, float]:
@@ -267,6 +288,14 @@ def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
         popular_every_batches=r.popular_every_batches,
         popularity_half_life_days=r.popular_half_life_days,
     )
+
+
+def contenders(settings: Settings) -> tuple[Contender, ...]:
+    """How lists are made: what is in force, and the challenger where there is one."""
+    given = settings.recommend
+    champion = ListSettings(**{name: getattr(given, name) for name in LIST_WEIGHTS})
+    others: list[Any] = [given.challenger] if given.challenger else []
+    return Contender(champion), *(Contender(replace(champion, **values)) for values in others)
 
 
 def learn_settings(settings: Settings) -> LearnSettings:

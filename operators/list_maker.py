@@ -10,7 +10,6 @@ from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.lists import collect_answers
 from operators.kernels.ranking import Beside, Last, Lists, Popular, empty_lists, rank
 from operators.kernels.remembered import nothing_remembered, remember_rows
-from operators.list_settings import ListSettings
 from state.batches import NEIGHBOURS
 
 
@@ -21,30 +20,32 @@ class ListMaker:
     13.6 MB, which serve the lists of all. `popular` are the shop's items; a new model replaces them.
     """
 
-    def __init__(self, settings: ListSettings | None = None, remembered: np.ndarray | None = None) -> None:
+    def __init__(self, remembered: np.ndarray | None = None) -> None:
         self.popular = Popular(np.empty(0, np.uint64), np.empty(0, np.float32))
-        self._weights = (settings or ListSettings()).weights()
-        self._remembered = nothing_remembered() if remembered is None else remembered
+        self.remembered = nothing_remembered() if remembered is None else remembered
 
     def remember(self, answers: np.ndarray, list_rows: np.ndarray, recent: np.ndarray) -> None:
         """Remember the rows of ANSWERs, of lists with the last items `recent`, and make no list of them."""
-        remember_rows(answers, recent, list_rows, self._remembered)
+        remember_rows(answers, recent, list_rows, self.remembered)
 
-    def make(
+    def lay_out(
         self, answers: Sequence[np.ndarray], list_rows: np.ndarray, recent: np.ndarray, recent_n: np.ndarray
-    ) -> Lists:
-        """Lists for shoppers with the last items `recent` uint64[n, 8], of which `recent_n` uint8[n] are known.
+    ) -> tuple[Beside, Last]:
+        """What lists are made of, for shoppers with the last items `recent` uint64[n, 8], of which `recent_n` uint8[n]
+        are known.
 
         `answers` are ANSWER arrays of several item shards; `list_rows` int32 gives the list of each answer's place.
         """
-        n = len(recent)
-        lists = empty_lists(n)
-        if n == 0:
-            return lists
-        places = (n, RECENT_FETCHED, NEIGHBOURS)
+        places = (len(recent), RECENT_FETCHED, NEIGHBOURS)
         beside = Beside(np.empty(places, np.uint64), np.empty(places, np.float32), np.zeros(places[:2], np.uint8))
         for rows in answers:
             collect_answers(rows, list_rows, *beside)
             self.remember(rows, list_rows, recent)
-        rank(beside, Last(recent, recent_n), self._weights, self._remembered, self.popular, lists)
+        return beside, Last(recent, recent_n)
+
+    def make(self, beside: Beside, last: Last, weights: np.ndarray) -> Lists:
+        """Lists of what was laid out, by WEIGHTS[1]."""
+        lists = empty_lists(len(last.known))
+        if len(last.known):
+            rank(beside, last, weights, self.remembered, self.popular, lists)
         return lists

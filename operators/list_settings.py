@@ -20,7 +20,8 @@ class ListSettings:
     `earlier_factor`: what the neighbours of an item count less than those of the item after it; `second_step`: what the
     neighbours of the current item's best neighbours count; `coming_back` speaks for the item before the current one to
     be gone back to, and `coming_back_factor` times that for each one earlier; `staying` for the current item, where it
-    may be shown. The first `leave_out` of the last items are not: 0 to RECENT_ITEMS.
+    may be shown. The first `leave_out` of the last items are not: 0 to RECENT_ITEMS. With `learn_weights` what the
+    parts count follows what shoppers turn to, from here on (`operators.part_weights`).
     """
 
     earlier_factor: float = 0.5
@@ -29,6 +30,7 @@ class ListSettings:
     coming_back_factor: float = 0.8
     staying: float = 0.5
     leave_out: int = 1
+    learn_weights: bool = True
 
     def weights(self) -> np.ndarray:
         """WEIGHTS[1]."""

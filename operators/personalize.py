@@ -8,13 +8,16 @@ last written of the scores.
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from operators.cold_tier import ColdTier
+from operators.contender import Challenger, Comparison, Contender
 from operators.kernels import redis_commands as commands
-from operators.kernels.lists import choose, judge, keep
+from operators.kernels.lists import choose, find_ranks, hits_by_rung, keep
 from operators.kernels.ranking import Lists, Popular
 from operators.list_maker import ListMaker
 from operators.list_settings import ListSettings
@@ -64,7 +67,6 @@ class PersonalizeSettings:
     stream of transitions.
     """
 
-    lists: ListSettings = field(default_factory=ListSettings)
     rescored_by: float = 0.02
     transitions_max: int = 100_000
     rules: tuple[str, ...] = ()
@@ -97,17 +99,24 @@ class Personalize:
         cold: ColdStore | None = None,
         remembered: np.ndarray | None = None,
         tally: ListTally | None = None,
+        contenders: Sequence[Contender] = (),
+        comparison: Comparison | None = None,
     ) -> None:
         self.shard = shard
         self._cold = ColdTier(cold)
+        self._contenders = contenders or (Contender(ListSettings()),)
+        self._champion, *others = self._contenders
+        self._challenger = Challenger(others[0], comparison or Comparison()) if others else None
         self.tables = {"lists": Table(LIST_ROW), "cold": self._cold.table}
+        if self._challenger:
+            self.tables["challenger"] = self._challenger.table
         self._settings = settings
         self._metrics = metrics
         self._names = names
         self._keys = keys
         self._waiting: dict[int, _Waiting] = {}
         self._early: dict[int, list[np.ndarray]] = {}
-        self._lists = ListMaker(settings.lists, remembered)
+        self._lists = ListMaker(remembered)
         self.tally = ListTally() if tally is None else tally
         self._texts, self._bounds = keys.record_texts()
         self._rules = [name.encode() for name in settings.rules]
@@ -128,13 +137,17 @@ class Personalize:
         self._cold.before_snapshot()
 
     def extra_state(self) -> bytes:
-        """What a snapshot needs besides the tables: the popular items this shard last heard of."""
-        return b"".join(array.tobytes() for array in self._lists.popular)
+        """What a snapshot needs besides the tables: the popular items this shard last heard of, and the weights of the
+        lists' parts that its process has learned."""
+        learned = [contender.weights.state() for contender in self._contenders]
+        return pickle.dumps((tuple(self._lists.popular), learned), protocol=5)
 
     def restore_extra(self, state: bytes) -> None:
         """Take up what `extra_state` gave."""
-        n = len(state) // 12
-        self._lists.popular = Popular(np.frombuffer(state, np.uint64, n), np.frombuffer(state, np.float32, n, 8 * n))
+        popular, learned = pickle.loads(state)
+        self._lists.popular = Popular(*popular)
+        for contender, weights in zip(self._contenders, learned, strict=False):  # a challenger may be new, or gone
+            contender.weights.take_up(weights)
 
     def process(self, values: list[ScoredBatch | AnswerBatch | PopularModel]) -> list[WriteBatch]:
         """Take values as they come; a write batch for each scored batch that is now complete, in their order."""
@@ -192,21 +205,52 @@ class Personalize:
             recent_n,
         )
         who = who[:n_who]
-        lists = self._lists.make(answers, list_rows, recent[:n_lists], recent_n[:n_lists])
+        lists = self._make(answers, list_rows, recent[:n_lists], recent_n[:n_lists], profiles["row"][list_rows >= 0])
         batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists.items, lists.counts, lists.rungs)
         self.tally.note_lists(lists.items, lists.counts, lists.rungs)
         if len(scored.profiles.left):
             table.words[self._cold.send_away(scored.profiles.left, table)] = 0
+            if self._challenger:
+                self._challenger.forget(scored.profiles.left)
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
-        acts, held = scored.profiles.acts, table.rows
+        acts, held, profiles = scored.profiles.acts, table.rows, scored.profiles.rows
+        if self._challenger and len(profiles):
+            self._challenger.forget(profiles["row"][(profiles["fresh"] != 0) | (profiles["erased"] != 0)])
         if len(acts) == 0:
             return
-        rows, hits = scored.profiles.rows["row"], self.tally.hits
-        judge(acts, rows, held["items"], held["count"], held["rungs"], self.judged, hits)
+        rows, ranks = np.ascontiguousarray(profiles["row"]), np.empty(len(acts), np.int8)
+        find_ranks(acts, rows, held["items"], held["count"], ranks)
+        judged = ranks >= 0
+        found, row_of_act = ranks[ranks > 0], rows[acts["position"]]
+        self.judged += np.array((np.count_nonzero(judged), len(found), (1.0 / found).sum()))
+        self.tally.hits += hits_by_rung(ranks, held["rungs"][row_of_act])
         self.tally.note_acts(acts)
+        turned_to = row_of_act[judged], acts["item"][judged]
+        self._champion.weights.learn(self.shard, *turned_to)
+        if self._challenger:
+            self._challenger.judge(acts, rows, ranks)
+            self._challenger.weights.learn(self.shard, *turned_to)
+
+    def _make(
+        self,
+        answers: list[np.ndarray],
+        list_rows: np.ndarray,
+        recent: np.ndarray,
+        recent_n: np.ndarray,
+        rows: np.ndarray,
+    ) -> Lists:
+        """New lists of the shoppers `rows`, the champion's; the challenger's are only kept."""
+        beside, last = self._lists.lay_out(answers, list_rows, recent, recent_n)
+        lists = self._lists.make(beside, last, self._champion.weights.in_force)
+        self._champion.weights.note(self.shard, rows, beside, last, self._lists.remembered, lists)
+        if self._challenger:
+            others = self._lists.make(beside, last, self._challenger.weights.in_force)
+            self._challenger.weights.note(self.shard, rows, beside, last, self._lists.remembered, others)
+            self._challenger.keep(rows, others)
+        return lists
 
     def _commands(
         self,

@@ -174,6 +174,14 @@ class Metrics:
         self.novelty = gauge("recs_novelty_bits", "Mean of -log2 of the share of acts that fell on listed items.")
         self.rung_items = counter("recs_items_total", "Items of lists, by where they came from.", "rung")
         self.rung_hits = counter("recs_hits_total", "Those of them that were turned to next.", "rung")
+        self.part_factor = gauge(
+            "recs_part_factor", "What each part of the lists' scores counts, in what the settings say.", "part"
+        )
+        self.contender_hit_rate = gauge("recs_contender_hit_rate_20", "Hit rate over the same acts.", "contender")
+        self.contender_mrr = gauge("recs_contender_mrr_20", "Mean reciprocal rank over the same acts.", "contender")
+        self.lists_challenger_leads = gauge(
+            "recs_challenger_leads", "1 while the challenger's lists are better beyond noise."
+        )
         self.propensity_auc = gauge("propensity_auc", "Prequential ROC-AUC of the purchase propensity.")
         self.model_auc = gauge("propensity_model_auc", "Prequential ROC-AUC of each model.", "model", "target")
         self.model_log_loss = gauge("propensity_log_loss", "Prequential log loss of each model.", "model", "target")

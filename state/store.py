@@ -12,7 +12,7 @@ import msgspec
 
 from state.profile_table import RULES_MAX
 
-FORMAT = 5
+FORMAT = 6
 _PARTS = ("journals", "cold", "recovery", "names")
 
 

@@ -21,10 +21,12 @@ from flows.settings import FLAGS, load_settings
 from flows.state_directory import prepare_state
 from flows.steps import Process, Steps
 from operators.catalogue import Catalogue
+from operators.contender import CONTENDERS
 from operators.convert import FORMATS
 from operators.dead_letters import encode
 from operators.kernels import redis_commands
 from operators.kernels.candidates import RUNGS
+from operators.kernels.parts import PARTS
 from operators.learn import MODELS
 from operators.learn.propensity import CHALLENGER, CHAMPION, LATE_OUTCOME
 from operators.load_kafka import route
@@ -270,6 +272,8 @@ def test_every_metric_stands_on_the_page_with_type_and_labels() -> None:
         ("signal", DRIFT_SIGNALS),
         ("change", LINEAGE),
         ("rung", RUNGS),
+        ("part", PARTS),
+        ("contender", CONTENDERS),
     ],
 )
 def test_the_values_of_closed_labels_stand_on_the_page(label: str, values: tuple[str, ...]) -> None:

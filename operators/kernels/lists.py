@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.kernels.candidates import RUNGS
 from operators.kernels.ranking import RUNG_BITS
 from state.compiled import kernel
 
+NOT_JUDGED = -1
+"""The rank of an act that says nothing about a list."""
+
 
 @kernel
-def judge(acts, row_of, lists, counts, rungs, out, hits):
-    """Score acts against the standing lists: predict, then learn.
+def find_ranks(acts, row_of, lists, counts, ranks):
+    """At which place of the list that stood was what a shopper turned to: predict, then learn.
 
     `acts` ACT[n] in event order; `row_of` int32[m], the table row of each place; `lists` uint64[rows, 20], `counts`
-    uint8[rows], `rungs` uint64[rows] as `rank` writes them. An act counts when the shopper had looked at another item
-    before it, and when it is their first of the batch: for their further ones no list could have been served yet.
-    Added to: `out` float64[3], cases, hits, sum of reciprocal ranks; `hits` int64[RUNGS], of each rung.
+    uint8[rows]. `ranks` int8[n] is filled: 1 to 20, 0 where it is not in the list, NOT_JUDGED. An act is judged when
+    the shopper had looked at another item before it, and when it is their first of the batch: for their further ones no
+    list could have been served yet.
     """
-    judged = np.zeros(len(row_of), np.uint8)
+    met = np.zeros(len(row_of), np.uint8)
     for i in range(len(acts)):
         place = acts[i].position
-        if judged[place]:
+        ranks[i] = NOT_JUDGED
+        if met[place]:
             continue
-        judged[place] = 1
+        met[place] = 1
         if acts[i].previous == np.uint64(0):
             continue
-        out[0] += 1
+        ranks[i] = 0
         row = row_of[place]
         for k in range(counts[row]):
             if lists[row, k] == acts[i].item:
-                out[1] += 1
-                out[2] += 1.0 / (k + 1)
-                hits[(rungs[row] >> np.uint64(RUNG_BITS * k)) & np.uint64((1 << RUNG_BITS) - 1)] += 1
+                ranks[i] = k + 1
                 break
 
 
-def judge_reference(cases: list[tuple[int, int, int, list[int]]]) -> tuple[int, int, float, list[int]]:
-    """`judge` in plain Python over (place, item, previous, standing list): cases, hits, sum of reciprocal ranks, ranks
-    of the hits."""
-    first = {place: (item, previous, standing) for place, item, previous, standing in reversed(cases)}
-    counted = [(item, standing) for item, previous, standing in first.values() if previous]
-    ranks = [standing.index(item) + 1 for item, standing in counted if item in standing]
-    return len(counted), len(ranks), sum(1.0 / r for r in ranks), ranks
+def find_ranks_reference(cases: list[tuple[int, int, int, list[int]]]) -> list[int]:
+    """`find_ranks` in plain Python over (place, item, previous, standing list)."""
+    first = {place: n for n, (place, *_) in reversed(list(enumerate(cases)))}
+    return [
+        (standing.index(item) + 1 if item in standing else 0) if previous and first[place] == n else NOT_JUDGED
+        for n, (place, item, previous, standing) in enumerate(cases)
+    ]
+
+
+def hits_by_rung(ranks: np.ndarray, rungs: np.ndarray) -> np.ndarray:
+    """How many acts were found on each of RUNGS, int64: `ranks` int8[n], `rungs` uint64[n] of the lists of each."""
+    hit = ranks > 0
+    of_place = rungs[hit] >> (RUNG_BITS * (ranks[hit].astype(np.uint64) - np.uint64(1)))
+    return np.bincount((of_place & np.uint64((1 << RUNG_BITS) - 1)).astype(np.int64), minlength=len(RUNGS))
 
 
 @kernel

@@ -20,6 +20,7 @@ from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.ranking import Popular
 from operators.kernels.remembered import nothing_remembered
 from operators.list_maker import ListMaker
+from operators.list_settings import ListSettings
 from state.batches import (
     FETCH,
     PAIR,
@@ -253,7 +254,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
     """
     shoppers = 1 + max(s for s, _, _ in events)
     sessions, step = Sessions(shoppers), Covisit(0, Metrics(), CovisitSettings(item_shards=1))
-    lists = ListMaker(remembered=nothing_remembered(4096))
+    lists = ListMaker(nothing_remembered(4096))
     asked, hits, reciprocal_ranks = 0, 0, 0.0
     for first in range(0, len(events), batch):
         part = events[first : first + batch]
@@ -272,7 +273,9 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             fetches["item"], fetches["position"], fetches["slot"] = recent[position, slot], position, slot
             out = step.process([VisitBatch(np.empty(0, PAIR), np.empty(0, TOUCH), [FetchBatch(0, 0, fetches)])])
             rows = [answer.rows for answer in answers(out)]
-            listed = lists.make(rows, np.arange(len(wanted), dtype=np.int32), recent, recent_n)[0]
+            listed = lists.make(
+                *lists.lay_out(rows, np.arange(len(wanted), dtype=np.int32), recent, recent_n), ListSettings().weights()
+            ).items
             found, place = np.nonzero(listed == np.array(wanted, np.uint64)[:, None])
             asked, hits, reciprocal_ranks = (
                 asked + len(wanted),

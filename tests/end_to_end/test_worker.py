@@ -86,7 +86,28 @@ def test_replay_on_two_processes_gives_the_exact_fields_of_one(
     assert quality["rungs"].keys() == {"neighbours", "second_step", "coming_back", "popular"}
     assert sum(rung["share"] for rung in quality["rungs"].values()) == pytest.approx(1.0, abs=1e-3)
     assert sum(rung["hits"] for rung in quality["rungs"].values()) == round(quality["hit_rate_20"] * quality["judged"])
+    assert quality["part_factors"]["current"] == 1.0 and set(quality["part_factors"].values()) != {1.0}
+    assert quality["challenger"] is None
     assert replayed.apart(Outcome.of(redis_url, state)) == {}
+
+
+def test_a_challenger_is_judged_by_the_same_acts_and_not_written(
+    tmp_path: Path, redis_url: str, shop_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of nothing but what was seen before find less; those of the record are the champion's."""
+    monkeypatch.setenv("COTERIE_RECOMMEND__CHALLENGER", '{"coming_back": 10, "learn_weights": false}')
+    for name, value in SLOWLY.items():  # small batches, so that many acts are judged
+        monkeypatch.setenv(f"COTERIE_WORKER__{name.upper()}", str(value))
+    _, report = tools.replay(tmp_path, redis_url, shop_log)
+    quality = report["quality"]
+    compared = quality["challenger"]
+    assert 0 < compared["judged"] <= quality["judged"] and compared["z"] < -3
+    assert compared["challenger_hit_rate_20"] < compared["champion_hit_rate_20"]
+    assert compared["champion_hit_rate_20"] == pytest.approx(quality["hit_rate_20"], abs=0.01)
+    lists = [orjson.loads(record["recs"]) for record in tools.records(redis_url).values()]
+    recs = [one for one in lists if one]
+    seen_before = sum(one[0][0] == one[0][2] for one in recs)
+    assert seen_before < len(recs) / 2  # which the challenger's lists all begin with
 
 
 def test_replay_reports_every_event(tmp_path: Path, redis_url: str, shop_log: Path) -> None:

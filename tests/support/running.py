@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import redis
+from item_tables import ItemTables
 
 EXACT = ("event_ts", "version", "rules", "variants")
 """Fields of a user record that follow from counting alone."""
@@ -87,18 +88,20 @@ def features(state: Path) -> dict[str, dict[str, Any]]:
 @dataclass(frozen=True)
 class Outcome:
     """What must be the same however a log was run: exact fields of the records, triggers, changes of rule segments,
-    every feature, and from how many samples segments were learned."""
+    every feature, from how many samples segments were learned, and what stands beside which item."""
 
     records: dict[str, tuple[str | None, ...]]
     triggers: set[tuple[str, str, int, str]]
     rule_changes: set[tuple[str, str, str, int, str]]
     features: dict[str, dict[str, Any]]
     samples: int
+    items: ItemTables
 
     @classmethod
     def of(cls, url: str, state: Path) -> Outcome:
         """What a Redis and a state directory say."""
-        return cls(exact(records(url)), triggers(url), rule_changes(url), features(state), samples_learned(url))
+        told = exact(records(url)), triggers(url), rule_changes(url)
+        return cls(*told, features(state), samples_learned(url), ItemTables.of(state))
 
     def is_in(self, url: str, ordered: bool = True) -> bool:
         """Has Redis come to the same? Without `ordered`, whatever happened to rule segments in between."""
@@ -122,6 +125,7 @@ class Outcome:
             "triggers": self.triggers ^ other.triggers,
             "rule changes": self.rule_changes ^ other.rule_changes,
             "features": differing,
+            "items": self.items.apart(other.items),
         }
         return {name: what for name, what in told.items() if what}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import re
 import tomllib
@@ -182,7 +183,9 @@ def _validated(
         settings = Settings(**values)
     except ValidationError as error:
         first, *others = error.errors()
-        more = f" (and {len(others)} more)" if others else ""
+        # A value that may be of several types is told once for each of them.
+        wrong = {e["loc"][:3] for e in others} - {first["loc"][:3]}
+        more = f" (and {len(wrong)} more)" if wrong else ""
         raise ConfigurationError(f"{_place(first, environment, flags, file)}: {_explain(first)}{more}") from error
     if settings.worker.in_flight_max < settings.worker.batch_records_max:
         raise ConfigurationError(
@@ -229,6 +232,10 @@ def _explain(error: ErrorDetails) -> str:
     bounds = _bounds(fields[loc[1]]) if len(loc) > 1 and loc[1] in fields else ""
     if kind == "refused":
         return f"{value} {error['msg']}"
+    if isinstance(error["input"], float) and not math.isfinite(error["input"]):
+        return f"{value} is not a finite number{bounds}"
+    if len(loc) > 3:
+        return f"{value} is neither true or false, nor a number, nor text"
     if kind in ("model_type", "model_attributes_type"):
         return f"{value} is not a table of settings ({EXAMPLE_FILE} lists them)"
     if kind == "literal_error":

@@ -170,8 +170,9 @@ class PointClusters:
         if not hasattr(self._clusterer, "centers"):
             found = [(mean, weight * self._decay ** (self._seen - at)) for weight, at, mean in self._labels.values()]
             return (np.array([m for m, _ in found]), np.array([w for _, w in found])) if found else None
-        centres = [[float(c.get(f, 0.0)) for f in MODEL_FEATURES] for c in self._clusterer.centers.values()]
-        return (np.array(centres), None) if centres else None
+        centres = np.array([[float(c.get(f, 0.0)) for f in MODEL_FEATURES] for c in self._clusterer.centers.values()])
+        places = centres[np.isfinite(centres).all(axis=1)] if len(centres) else centres
+        return (places, None) if len(places) else None  # one that is nowhere is nobody's nearest
 
     def rebase(self, shift: np.ndarray, factor: np.ndarray) -> None:
         """Move what is kept beside the clusterer to the standard in which a point p is (p - shift) / factor."""

@@ -128,6 +128,31 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             "coterie.toml: worker.processes: 0 is out of range (1 to 64) (and 1 more)",
         ),
         (
+            "[learn]\nclusterer_params = {halflife = nan}",
+            "coterie.toml: learn.clusterer_params.halflife: NaN is not a finite number",
+        ),
+        (
+            "[learn]\nclusterer_params = {halflife = [1], sigma = []}",
+            (
+                "coterie.toml: learn.clusterer_params.halflife: [1] is neither true or false, nor a number, nor text"
+                " (and 1 more)"
+            ),
+        ),
+        (
+            "[recommend.challenger]\nsecond_stp = 1",
+            (
+                'coterie.toml: recommend.challenger: {"second_stp": 1} holds "second_stp", which is none of'
+                ' earlier_factor, second_step, coming_back, coming_back_factor, learn_weights; did you mean "second_step"?'
+            ),
+        ),
+        (
+            "[recommend]\nchallenger = {second_step = 11}",
+            (
+                'coterie.toml: recommend.challenger: {"second_step": 11} holds a second_step of 11: input should be less than'
+                " or equal to 10"
+            ),
+        ),
+        (
             "[worker]\nin_flight_max = 10",
             (
                 "coterie.toml: worker.in_flight_max: 10 is less than worker.batch_records_max (4096);"

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that `coterie --help` an
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -53,11 +54,32 @@ class _Speed(click.ParamType[str]):
         return str(value)
 
 
+class _NewFile(click.Path):
+    """A file to be written at the end of a run: that its folder is not there is told before it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{str(value)!r}: there is no folder {str(path.parent)!r}", param, ctx)
+        return path
+
+
+class _Finite(click.FloatRange):
+    """A number within bounds, which nan is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 LOG_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUT_FILE = click.Path(dir_okay=False, path_type=Path)
+CONFIG_FILE = click.Path(dir_okay=False, path_type=Path)
+OUT_FILE = _NewFile(dir_okay=False, path_type=Path)
 _OPTIONS = {
     "config": click.option(
-        "--config", type=OUT_FILE, metavar="FILE", help="Settings, TOML (default: coterie.toml if it is there)."
+        "--config", type=CONFIG_FILE, metavar="FILE", help="Settings, TOML (default: coterie.toml if it is there)."
     ),
     "redis": click.option("--redis", "redis_url", metavar="URL", help="Where Redis is."),
     "kafka": click.option("--kafka", metavar="HOST:PORT,...", help="Kafka brokers."),
@@ -160,7 +182,7 @@ def replay(config: Path | None, log: tuple[Path, ...], speed: str, report: Path 
 @cli.command()
 @_options("kafka", "log")
 @click.option("--topic", help="One topic for everything (default: by the event's type).")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Events a second.")
+@click.option("--rate", type=_Finite(min=0, min_open=True), metavar="N", help="Events a second.")
 @click.option("--speed", type=_Speed(), metavar="max|N", help="max (the default), or times the log's own pace.")
 @click.option(
     "--partitions", type=click.IntRange(1, 1000), default=4, show_default=True, help="Of a topic that has to be made."
@@ -208,7 +230,7 @@ def convert(config: Path | None, format_name: str, file: Path, out: Path, skippe
 )
 @click.option(
     "--churn-max",
-    type=click.FloatRange(0, 1),
+    type=_Finite(0, 1),
     metavar="SHARE",
     help="Exit with 3 where more of a segment's shoppers enter or leave.",
 )

@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from operators.decode import Decoder, Limits
 from operators.profile_rules import PlacedRules
 from operators.profile_settings import DAY_MS, ProfileSettings
 from operators.profiles import Profiles
 from operators.rules.ruleset import Ruleset
-from state.batches import RULE, EventBatch, ProfileBatch, Pulse, RawBatch
+from state.batches import RULE, DeadLetters, EventBatch, ProfileBatch, Pulse, RawBatch
 from state.flow_control import FlowControl
 from state.hashing import hash_text
 from state.metrics import Metrics
@@ -51,6 +53,8 @@ class SegmentChange:
     @property
     def churn(self) -> float:
         """The share of shoppers in either who are not in both; 0 for a segment that is new."""
+        if not self.is_new:
+            return 1.0
         return 1.0 - self.overlap if self.is_old else 0.0
 
 
@@ -62,6 +66,8 @@ class _Side:
     step: Profiles
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     deltas: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    last_ts: int = 0
+    """The newest moment of a change so far: an erasure is never told to have come before an entry it undid."""
 
     def take(self, values: list[EventBatch | Pulse]) -> None:
         for batch in self.step.process(values):
@@ -74,23 +80,18 @@ class _Side:
             ids[at : at + length].decode(errors="replace")
             for at, length in zip(rows["user_at"].tolist(), rows["user_len"].tolist(), strict=True)
         ]
-        for user, erased in zip(users, rows["erased"].tolist(), strict=True):
-            if erased:
-                self._forget(user, batch.watermark_ts)
+        erased = rows["erased"].astype(bool)
         for position, kind, before, after, at in batch.changes.tolist():
-            if kind == RULE:
-                name = self.ruleset.names[max(before, after)]
-                if after >= 0:
-                    self._move(name, users[position], at, 1)
-                else:
-                    self._move(name, users[position], at, -1)
-
-    def _forget(self, user: str, at: int) -> None:
-        for name, members in self.members.items():
-            if user in members:
-                self._move(name, user, at, -1)
+            if kind == RULE and not erased[position]:
+                self._move(self.ruleset.names[max(before, after)], users[position], at, 1 if after >= 0 else -1)
+        # Of who was erased no leaving is told, and what was told may be from before or after: their row is what counts.
+        for position in np.flatnonzero(erased).tolist():
+            at, inside = int(rows["event_ts"][position]), int(rows["rules"][position])
+            for place, name in enumerate(self.ruleset.names):
+                self._move(name, users[position], max(at, self.last_ts), 1 if inside >> place & 1 else -1)
 
     def _move(self, name: str, user: str, at: int, by: int) -> None:
+        self.last_ts = max(self.last_ts, at)
         inside = user in self.members[name]
         if inside == (by > 0):
             return
@@ -101,6 +102,7 @@ class _Side:
 class Backtest:
     """Takes raw batches of a log in order of time, and tells what the new rules change.
 
+    `events` counts the records, `rejected` those of them that could not be taken in, by reason.
     It keeps what a worker's profile step keeps of every shopper, twice, and the ids of the members of each segment.
     """
 
@@ -114,6 +116,8 @@ class Backtest:
     ) -> None:
         metrics, names = Metrics(), Names()
         self.events = 0
+        self.rejected: Counter[str] = Counter()
+        self._days: tuple[int, int] | None = None
         self._decoder = Decoder(names, metrics, FlowControl(2**62), 1, 1, limits, clock)
         self._parts: frozenset[int] = frozenset()
         self._sides = [
@@ -137,8 +141,17 @@ class Backtest:
     def take(self, batch: RawBatch) -> None:
         """Take a batch in."""
         self.events += len(batch)
-        decoded = (item[1] for item in self._decoder([batch]) if isinstance(item, tuple))
-        values = [value for value in decoded if isinstance(value, EventBatch | Pulse)]
+        values: list[EventBatch | Pulse] = []
+        for item in self._decoder([batch]):
+            if isinstance(item, DeadLetters):
+                self.rejected.update(letter.reason for letter in item.letters)
+            elif isinstance(item[1], EventBatch | Pulse):
+                values.append(item[1])
+        for value in values:
+            if isinstance(value, EventBatch) and len(value):
+                first, last = (int(ts) // DAY_MS for ts in (value.rows["ts"].min(), value.rows["ts"].max()))
+                before = self._days or (first, last)
+                self._days = min(before[0], first), max(before[1], last)
         for side in self._sides:
             side.take(values)
 
@@ -146,8 +159,10 @@ class Backtest:
         """What became of each segment, in the order of the old rules, then the new ones."""
         old, new = self._sides
         names = dict.fromkeys((*old.ruleset.names, *new.ruleset.names))
-        days = sorted({day for side in self._sides for deltas in side.deltas.values() for day in deltas})
-        span = range(days[0], days[-1] + 1) if days else range(0)
+        days = {day for side in self._sides for deltas in side.deltas.values() for day in deltas} | set(
+            self._days or ()
+        )
+        span = range(min(days), max(days) + 1) if days else range(0)
         return [self._segment(name, span) for name in names]
 
     def _segment(self, name: str, span: range) -> SegmentChange:

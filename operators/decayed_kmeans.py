@@ -20,6 +20,15 @@ QUICK_RESTARTS = 2
 """k-means++ seedings tried where the newest points are to be followed at once."""
 
 
+CLUSTERS_MAX = 1_024
+POINTS_MAX = 1_048_576
+
+
+def _within(name: str, value: float, low: float, high: float | None) -> None:
+    if isinstance(value, str) or not (low <= value <= (high or np.inf)):
+        raise ValueError(f"{name}: {value!r} is not " + (f"from {low} to {high}" if high else f"{low} or more"))
+
+
 class DecayedKMeans(base.Clusterer):
     """Sequential k-means with exponential forgetting, made to survive a bad start and a drifting stream.
 
@@ -101,6 +110,22 @@ class DecayedKMeans(base.Clusterer):
         features_max: int = 1_024,
         seed: int | None = None,
     ) -> None:
+        for name, value, low, high in (
+            ("n_clusters", n_clusters, 1, CLUSTERS_MAX),
+            ("warm_up", warm_up, 1, POINTS_MAX),
+            ("reservoir", reservoir, 1, POINTS_MAX),
+            ("keep_every", keep_every, 1, POINTS_MAX),
+            ("restarts", restarts, 1, 1_024),
+            ("check_points_max", check_points_max, 1, None),
+            ("reseed_points_max", reseed_points_max, 1, None),
+            ("features_max", features_max, 1, None),
+        ):
+            if not isinstance(value, int | np.integer):
+                raise ValueError(f"{name}: {value!r} is not a whole number")
+            _within(name, value, low, high)
+        _within("half_life", half_life, 1, None)
+        for name, share in (("min_share", min_share), ("trim", trim), ("reseed_gain", reseed_gain)):
+            _within(name, share, 0, 1)
         self.n_clusters = n_clusters
         self.half_life = half_life
         self.warm_up = warm_up

@@ -18,7 +18,7 @@ from flows.settings import Settings
 from flows.sources import make_alignment
 from flows.steps import limits, profile_settings
 from operators.backtest import Backtest, SegmentChange
-from operators.read_files import FileReader
+from operators.read_files import FileReader, LogError
 from operators.rules.ruleset import Ruleset
 from state.batches import RawBatch
 from state.frontiers import Frontiers
@@ -39,7 +39,7 @@ def backtest(
     plot: Path | None,
 ) -> int:
     """Compare two rulesets over logs: 0, or CHURN_EXIT where the churn of a segment is above `churn_max`. Raises
-    LogError."""
+    LogError, also where nothing in the logs could be taken in: then nothing was compared."""
     test = Backtest(old, new, profile_settings(settings, 1, 1), limits(settings))
     console = Console(stderr=True, highlight=False)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} events"), TimeElapsedColumn())
@@ -49,11 +49,17 @@ def backtest(
         for batch in in_step(settings, logs):
             test.take(batch)
             progress.update(task, completed=test.events)
+    refused = sum(test.rejected.values())
+    if test.events <= refused:
+        found = ", ".join(f"{count:,} {reason}" for reason, count in test.rejected.most_common())
+        raise LogError(
+            f"{', '.join(map(str, logs))}: {found or 'no records'}, so nothing was compared; are these event logs?"
+        )
     changes = test.report()
     worst = max(changes, key=lambda change: change.churn, default=None)
-    _print(changes, test.events)
+    _print(changes, test.events, refused)
     if report is not None:
-        report.write_bytes(orjson.dumps(_figures(changes, test.events), option=orjson.OPT_INDENT_2) + b"\n")
+        report.write_bytes(orjson.dumps(_figures(changes, test), option=orjson.OPT_INDENT_2) + b"\n")
     if plot is not None:
         _plot(changes, plot)
     if churn_max is not None and worst is not None and worst.churn > churn_max:
@@ -90,8 +96,9 @@ def in_step(settings: Settings, logs: list[Path]) -> Iterator[RawBatch]:
                 yield batch
 
 
-def _print(changes: list[SegmentChange], events: int) -> None:
-    table = Table("segment", "before", "after", "enter", "leave", "overlap", "churn", title=f"{events:,} events")
+def _print(changes: list[SegmentChange], events: int, refused: int) -> None:
+    title = f"{events:,} events" + (f", {refused:,} of them refused" if refused else "")
+    table = Table("segment", "before", "after", "enter", "leave", "overlap", "churn", title=title)
     for change in changes:
         name = change.name + ("" if change.is_old else " (new)") + ("" if change.is_new else " (gone)")
         table.add_row(
@@ -106,9 +113,10 @@ def _print(changes: list[SegmentChange], events: int) -> None:
     Console(width=None if Console().is_terminal else 120).print(table)
 
 
-def _figures(changes: list[SegmentChange], events: int) -> dict[str, object]:
+def _figures(changes: list[SegmentChange], test: Backtest) -> dict[str, object]:
     return {
-        "events": events,
+        "events": test.events,
+        "rejected": dict(test.rejected),
         "segments": {
             change.name: {
                 "old": change.is_old,

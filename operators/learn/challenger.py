@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Hashable
 from typing import Any
 
+import numpy as np
 from river import base, linear_model, optim
 
 from operators.learn.settings import LearnSettings
+from state.features import PROPENSITY_INPUTS
+
+TRIAL_SAMPLES = 256
+"""So many random samples a challenger has to learn from before it is taken."""
 
 
 def make_challenger(settings: LearnSettings) -> base.Classifier | None:
@@ -36,12 +42,34 @@ def make_challenger(settings: LearnSettings) -> base.Classifier | None:
         )
     known = inspect.signature(found).parameters
     params = {"seed": settings.seed} if "seed" in known else {}
+    params = {**params, **settings.challenger_params}
     try:
-        return found(**{**params, **settings.challenger_params})
+        challenger = found(**params)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"learn.challenger_params: {path} was not made: {error}; it takes {', '.join(known)}"
         ) from None
+    try:
+        told = _tried(found(**params))
+    except Exception as error:  # whatever a class of River does not expect
+        text = f"cannot learn with these: {type(error).__name__}: {error}"
+        raise ValueError(f"learn.challenger_params: {path} {text}; it takes {', '.join(known)}") from None
+    if not told:
+        raise ValueError(
+            f"learn.challenger_params: {path} predicts nothing after {TRIAL_SAMPLES} samples; it takes"
+            f" {', '.join(known)}"
+        )
+    return challenger
+
+
+def _tried(challenger: base.Classifier) -> dict[Any, float]:
+    """What it says after samples such as it will see: standardised, below 0 as above, some 0, of both outcomes."""
+    rng = np.random.default_rng(0)
+    for sample in rng.normal(size=(TRIAL_SAMPLES, len(PROPENSITY_INPUTS))) * (rng.random(len(PROPENSITY_INPUTS)) < 0.9):
+        inputs: dict[Hashable, float] = dict(zip(PROPENSITY_INPUTS, sample.tolist(), strict=True))
+        challenger.predict_proba_one(inputs)
+        challenger.learn_one(inputs, bool(sample.sum() > 0))
+    return challenger.predict_proba_one(inputs)
 
 
 def configuration(settings: LearnSettings) -> tuple[Any, ...]:

@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 MICRO_CLUSTERS_MAX = 64
 """Most micro-clusters: of a clusterer with more centres the heaviest are taken."""
 
-TRIAL_POINTS = 16
-"""So many random points a clusterer has to learn before it is taken."""
+TRIAL_POINTS_MIN = 256
+"""So many random points at least a clusterer has to learn before it is taken, and twice its warm-up."""
 
 _CLUSTER_SOMETHING_ELSE = {"ODAC": "features", "TextClust": "texts"}
 
@@ -74,7 +74,8 @@ def make_clusterer(settings: LearnSettings) -> base.Clusterer:
         raise ValueError(f"learn.clusterer_params: {path} was not made: {error}; it takes {', '.join(known)}") from None
     try:
         trial = _as_arrays(found(**params), settings)
-        trial.learn(np.random.default_rng(0).normal(size=(TRIAL_POINTS, DIMENSIONS)))
+        points = max(TRIAL_POINTS_MIN, 2 * settings.first_segments_samples)
+        trial.learn(np.random.default_rng(0).normal(size=(points, DIMENSIONS)))
         trial.read()
     except Exception as error:
         told = f"cannot learn with these: {type(error).__name__}: {error}"

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import structlog
 
 from operators.learn.challenger import configuration, is_linear, make_challenger
 from operators.learn.champion import Champion
@@ -24,6 +25,8 @@ LATE_OUTCOME = {"purchase": 0, "churn": 1}
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 Inputs = dict[Hashable, float]
+
+log = structlog.get_logger(__name__)
 
 
 class PropensityLearner:
@@ -117,12 +120,33 @@ class PropensityLearner:
         for k in range(len(inputs)):
             row, outcome, happened = inputs[k : k + 1], outcomes[k : k + 1], bool(outcomes[k])
             z: Inputs = dict(zip(PROPENSITY_INPUTS, self._champion.standardised(row[0]).tolist(), strict=True))
-            said = _probability(self._challenger, z)
+            said = self._challenged(z, happened)
             expected = self._champion.learn(row, outcome)
             self._judged[CHAMPION].note(expected, outcome)
-            self._judged[CHALLENGER].note(np.array([said]), outcome)
-            self._duel.note(float(expected[0]), said, happened)
+            if said is not None:
+                self._judged[CHALLENGER].note(np.array([said]), outcome)
+                self._duel.note(float(expected[0]), said, happened)
+
+    def _challenged(self, z: Inputs, happened: bool) -> float | None:
+        """What the challenger says of a sample that it then learns from; None where there is none, or none any more:
+        whatever goes wrong within it is not to stop the worker."""
+        if self._challenger is None:
+            return None
+        try:
+            said = _probability(self._challenger, z)
             self._challenger.learn_one(z, happened)
+        except Exception as error:
+            log.error(
+                "the challenger failed and is left out until its settings change",
+                target=self._target,
+                challenger=self._settings.challenger,
+                error=f"{type(error).__name__}: {error}",
+            )
+            self._challenger = None
+            self._duel = Duel()
+            self._metrics.challenger_leads.labels(target=self._target).set(0.0)
+            return None
+        return said
 
     @property
     def _published(self) -> str:

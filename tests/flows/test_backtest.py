@@ -77,6 +77,69 @@ def test_members_enter_and_leave_and_sizes_are_told_by_day(shop: Path) -> None:
     assert (shop / "p.svg").read_text().startswith("<?xml")
 
 
+def test_who_is_erased_is_in_no_segment_any_more(shop: Path) -> None:
+    """Nor when the erasure comes in the same batch as the entry; who begins anew is in what their new acts say."""
+    bought = [
+        {
+            "type": "purchase",
+            "ts": START + minute * 60_000,
+            "user_id": user,
+            "order_id": f"{user}{minute}",
+            "lines": [{"item_id": "i", "quantity": 1, "unit_price": 5}],
+        }
+        for user in ("ann", "bob", "cid")
+        for minute in range(3)
+    ]
+    erased = [{"type": "erase", "ts": START + 5 * 60_000, "user_id": user} for user in ("ann", "cid")]
+    anew = [{**bought[-1], "ts": START + 9 * 60_000, "order_id": "anew"}]
+    (shop / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*bought, *erased, *anew]))
+    for text in ("coterie.toml", "new.toml"):
+        (shop / text).write_text(
+            '[segments.three]\nwhere = "purchases_30d >= 3"\n[segments.one]\nwhere = "purchases_30d >= 1"\n'
+        )
+    done = tools.run_cli("backtest", "log.jsonl", "--rules", "new.toml", "--report", "r.json", cwd=shop)
+    assert done.returncode == 0, done.stderr
+    segments = json.loads((shop / "r.json").read_bytes())["segments"]
+    assert {name: (s["before"], s["after"]) for name, s in segments.items()} == {"three": (1, 1), "one": (2, 2)}
+    assert all(day["before"] >= 0 for s in segments.values() for day in s["days"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("not json\n" * 3, "log.jsonl: 3 bad_json, so nothing was compared"), ("", "log.jsonl: no records, so nothing")],
+)
+def test_a_log_of_nothing_passes_no_gate(shop: Path, text: str, told: str) -> None:
+    """Else a pipeline would take a broken log for a rule that moves nobody; some refused records are told beside."""
+    (shop / "log.jsonl").write_text(text)
+    command = "--rules", "new.toml", "--churn-max", "0"
+    done = tools.run_cli("backtest", "log.jsonl", *command, cwd=shop)
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+    with open(shop / "views.jsonl", "a") as log:
+        log.write("not json\n")
+    assert "13 events, 1 of them refused" in tools.run_cli("backtest", "views.jsonl", *command, cwd=shop).stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--churn-max", "nan"), "'nan' is not a finite number"),
+        (("--plot", "nowhere/p.png"), "there is no folder 'nowhere'"),
+        (("--report", "nowhere/r.json"), "there is no folder 'nowhere'"),
+    ],
+)
+def test_flags_that_cannot_be_used_are_told_before_the_replay(shop: Path, flags: tuple[str, ...], told: str) -> None:
+    """One line, exit 2."""
+    done = tools.run_cli("backtest", "views.jsonl", "--rules", "new.toml", *flags, cwd=shop)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+
+
+def test_a_segment_that_is_gone_has_a_churn_of_one_though_nobody_is_left_in_it(shop: Path) -> None:
+    """It is the rule that is gone."""
+    (shop / "coterie.toml").write_text(OLD + '[segments.nobody]\nwhere = "purchases_30d > 99"\n')
+    done = tools.run_cli("backtest", "views.jsonl", "--rules", "new.toml", "--churn-max", "0.9", cwd=shop)
+    assert done.returncode == 3
+
+
 def test_too_much_churn_stops_a_pipeline(shop: Path) -> None:
     """Exit 3 names the segment; a bound that is kept is no failure."""
     (shop / "new.toml").write_text(NEW + '[segments.gone]\nwhere = "purchases_total >= 1"\n')

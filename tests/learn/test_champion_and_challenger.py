@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
+from river import base
 
 from operators.kernels.assign import signed_log1p_reference
 from operators.kernels.logistic import cross_reference, logistic_reference
@@ -172,6 +175,15 @@ def test_another_challenger_after_a_restart_begins_anew() -> None:
         (LearnSettings(challenger="river.cluster.KMeans"), "is no river.base.Classifier"),
         (LearnSettings(challenger="river.ensemble.VotingClassifier"), "tells no probabilities"),
         (LearnSettings(challenger=TREE, challenger_params={"depth": 3}), "was not made.*it takes grace_period"),
+        (
+            LearnSettings(challenger=TREE, challenger_params={"grace_period": "a"}),
+            "challenger_params: .* cannot learn with these: TypeError: .*it takes grace_period",
+        ),
+        (LearnSettings(challenger="river.naive_bayes.MultinomialNB"), "cannot learn with these: .*it takes alpha"),
+        (
+            LearnSettings(challenger="river.forest.ARFClassifier", challenger_params={"n_models": 0}),
+            "predicts nothing after 256 samples; it takes n_models",
+        ),
     ],
 )
 def test_wrong_challenger_is_named_in_the_message(settings: LearnSettings, message: str) -> None:
@@ -213,3 +225,33 @@ def test_measures_of_what_is_known() -> None:
     exact = np.concatenate([np.arange(100) < 10 * k + 5 for k in range(10)])
     assert calibration_error(p, exact) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(p - 0.04, exact) == pytest.approx(0.04, abs=1e-9)
+
+
+class Breaks(base.Classifier):
+    """A classifier that learns for a while."""
+
+    def __init__(self, after: int = 400) -> None:
+        self.after = after
+
+    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+        self.after -= 1
+        if self.after < 0:
+            raise ZeroDivisionError("one too many")
+
+    def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+        return {True: 0.5, False: 0.5}
+
+
+def test_a_challenger_that_fails_is_left_out_and_the_champion_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a restart with the same settings; nothing of it leads."""
+    monkeypatch.setitem(sys.modules, "shop", types.SimpleNamespace(Breaks=Breaks))
+    x, y = _ringed(900, 3)
+    metrics, alone = Metrics(), Metrics()
+    settings = LearnSettings(challenger="shop.Breaks")
+    learner = Learner("purchase", settings, metrics)
+    versions = _learn(learner, x, y)
+    expected = _learn(Learner("purchase", LearnSettings(), alone), x, y)
+    assert [v.weights.tobytes() for v in versions] == [v.weights.tobytes() for v in expected] and len(versions) > 1
+    assert learner._model._challenger is None and _told(metrics, "challenger_leads", target="purchase") == 0.0
+    again = Learner("purchase", settings, Metrics(), learner.snapshot())
+    assert again._model._challenger is None

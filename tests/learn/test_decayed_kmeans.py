@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,3 +211,24 @@ def test_matching_prefers_large_segments_and_never_exceeds_the_reach() -> None:
     new = np.array([[0.4, 0.0], [-0.4, 0.0], [20.0, 0.0]])
     matched = match_centres(new, np.array([0.1, 0.5, 0.4]), old, np.array([0.6, 0.4]), np.full(2, 2.0))
     assert matched.tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"n_clusters": 0}, "n_clusters: 0 is not from 1 to 1024"),
+        ({"n_clusters": 2.5}, "n_clusters: 2.5 is not a whole number"),
+        ({"n_clusters": 100_000}, "n_clusters: 100000 is not from 1 to 1024"),
+        ({"half_life": 0}, "half_life: 0 is not 1 or more"),
+        ({"half_life": "x"}, "half_life: 'x' is not 1 or more"),
+        ({"half_life": float("nan")}, "half_life: nan is not 1 or more"),
+        ({"warm_up": -1}, "warm_up: -1 is not from 1 to"),
+        ({"restarts": 0}, "restarts: 0 is not from 1 to 1024"),
+        ({"trim": 2.0}, "trim: 2.0 is not from 0 to 1"),
+        ({"min_share": -1.0}, "min_share: -1.0 is not from 0 to 1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_by_name(params: dict[str, Any], told: str) -> None:
+    """Where it is made, not when it has learned for an hour."""
+    with pytest.raises(ValueError, match=told):
+        DecayedKMeans(**params)

@@ -163,7 +163,7 @@ class Worker:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.started[-1].terminate()
-        return self.started[-1].wait(30)
+        return self.started[-1].wait(WAIT_SECONDS_MAX)
 
     def load(self, log: Path, topic: str) -> None:
         """Send a log to a topic, by this worker's settings."""
@@ -178,4 +178,4 @@ class Worker:
     def kill_all(self) -> None:
         """kill -9 the supervisor; its workers go with it."""
         self.started[-1].kill()
-        self.started[-1].wait(30)
+        self.started[-1].wait(WAIT_SECONDS_MAX)

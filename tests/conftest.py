@@ -33,8 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole worker comes last: it takes every kernel, and by then other tests have had them compiled."""
-    items.sort(key=lambda item: "end_to_end" in item.path.parts)
+    """Whole commands come last: they take all kernels, and by then other tests have had them compiled."""
+    whole = {"end_to_end", "test_backtest.py"}
+    items.sort(key=lambda item: not whole.isdisjoint(item.path.parts))
 
 
 def unavailable(reason: str) -> None:

@@ -7,6 +7,9 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
 # Kernels with bounds checks have a cache of their own: Numba's cache does not tell the two kinds apart.
 CHECKED := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.cache/numba-checked
 
+# A process for every processor, at most four, each with servers of its own; -n 0 in TESTS runs them one by one.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench example lock clean
 
@@ -19,7 +22,7 @@ demo: setup ## Run a made-up shop through a worker
 	@$(BIN)/coterie demo
 
 test: .venv/installed-dev ## Run all tests (kernels with bounds checks)
-	@$(CHECKED) $(BIN)/python -m pytest $(TESTS)
+	@$(CHECKED) $(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
 check: .venv/installed-dev ## Check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""Fixtures for every test: real servers on loopback, started once per run, and the folder of real logs."""
+"""Fixtures for every test: real servers on loopback, one of a kind per process, and the folder of real logs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import servers
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+# No time decides a test: other tests run beside it, and a kernel may have to be compiled first.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 settings.register_profile(
     "ci", derandomize=True
 )  # a change is taken in or not whatever the day; elsewhere all is tried
@@ -27,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     never_connected = r"unclosed <socket.socket .*laddr=\('0\.0\.0\.0'"
     config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
     warnings.filterwarnings("ignore", never_connected, ResourceWarning)  # also between the tests and after the last
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole commands come last: they take all kernels, and by then other tests have had them compiled."""
+    whole = {"end_to_end", "test_backtest.py"}
+    items.sort(key=lambda item: not whole.isdisjoint(item.path.parts))
 
 
 def unavailable(reason: str) -> None:

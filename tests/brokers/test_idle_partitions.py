@@ -15,7 +15,7 @@ from operators.read_kafka import KafkaHub
 from state.batches import RawBatch
 from state.flow_control import FlowControl
 
-WAIT_SECONDS_MAX = 30.0
+WAIT_SECONDS_MAX = 120.0
 
 
 class Partition:

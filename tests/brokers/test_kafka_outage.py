@@ -16,7 +16,7 @@ from operators import kafka_outage
 from operators.load_kafka import create_topics
 from operators.read_kafka import KafkaHub, KafkaReader
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 120.0
 
 
 def until(condition: Callable[[], bool]) -> None:

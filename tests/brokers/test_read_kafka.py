@@ -15,7 +15,7 @@ from operators import read_kafka
 from operators.read_kafka import KafkaHub, KafkaReader, KafkaReadError
 from state.batches import RawBatch
 
-WAIT_SECONDS_MAX = 30.0
+WAIT_SECONDS_MAX = 120.0
 Records = list[tuple[int, bytes]]
 BOTH_PATHS = pytest.mark.parametrize("whole_batches", [True, False], ids=["whole_batches", "single_records"])
 
@@ -47,7 +47,7 @@ def send(kafka_bootstrap: str) -> Callable[..., None]:
             futures.append(producer.send(topic, body, key, headers=headers, partition=0))
         producer.flush(timeout=WAIT_SECONDS_MAX)
         for future in futures:
-            future.get(timeout=1)
+            future.get(timeout=WAIT_SECONDS_MAX)
         producer.close()
 
     return send_all

@@ -35,7 +35,7 @@ def test_a_server_by_hand_prints_its_address_and_goes_on_sigterm(redis_server: s
         with redis.Redis.from_url(address) as client:
             assert client.ping()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(servers.STOP_SECONDS_MAX) == 0
+            assert process.wait(servers.START_SECONDS_MAX) == 0
             with pytest.raises(redis.ConnectionError):
                 client.ping()
 

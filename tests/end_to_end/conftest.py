@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from running import Worker
+from running import WAIT_SECONDS_MAX, Worker
 
 
 @pytest.fixture
@@ -43,4 +43,4 @@ port = 0
         for process in one.started:
             if process.poll() is None:
                 process.kill()
-                process.wait(30)
+                process.wait(WAIT_SECONDS_MAX)

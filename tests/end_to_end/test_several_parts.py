@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ PLAN = ShopPlan(seed=8, shoppers=400, items=200, categories=8, days=60, events=8
 """Of two months: a batch of either part spans weeks."""
 
 
-@pytest.fixture(autouse=True)
-def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module", autouse=True)
+def _declared() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SETTINGS.items():
+            environment.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("log") / "whole.jsonl"
     write_shop_log(PLAN, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, redis_server: str, whole: Path) -> Outcome:
+    """What the log comes to in order of time, replayed once for all who ask."""
+    url = f"{redis_server}/0"  # no test of its own is given this one
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    state, _ = tools.replay(tmp_path_factory.mktemp("whole"), url, whole)
+    return Outcome.of(url, state)
 
 
 def by_kind(log: Path, folder: Path) -> tuple[Path, Path]:
@@ -56,14 +70,10 @@ def apart(expected: Outcome, found: Outcome) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_two_files_come_to_what_one_comes_to(processes: int, tmp_path: Path, redis_url: str, whole: Path) -> None:
+def test_two_files_come_to_what_one_comes_to(
+    processes: int, tmp_path: Path, redis_url: str, whole: Path, expected: Outcome
+) -> None:
     """Records, triggers and every feature."""
-    import redis
-
-    state, _ = tools.replay(tmp_path, redis_url, whole)
-    expected = Outcome.of(redis_url, state)
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
     state, report = tools.replay(tmp_path, redis_url, *by_kind(whole, tmp_path), processes=processes, name="two")
     assert report["events"] == whole.read_bytes().count(b"\n") + PLAN.items
     assert apart(expected, Outcome.of(redis_url, state)) == {}
@@ -76,14 +86,9 @@ def test_two_topics_come_to_what_one_log_comes_to(
     kafka_topic: Callable[..., str],
     worker: Callable[..., Any],
     whole: Path,
+    expected: Outcome,
 ) -> None:
     """A backlog of two topics, one of which is far longer than what is fetched ahead."""
-    import redis
-
-    state, _ = tools.replay(tmp_path, redis_url, whole)
-    expected = Outcome.of(redis_url, state)
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
     clicks, purchases = kafka_topic(1), kafka_topic(1)
     running = worker([clicks, purchases], batch_records_max=64)
     for log, topic in zip(by_kind(whole, tmp_path), (clicks, purchases), strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,44 @@ def shop_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _declared() -> Iterator[None]:
     """All that is run here, and whoever looks at it, goes by the settings of the log."""
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SETTINGS.items():
+            environment.setenv(name, value)
+        yield
 
 
-@pytest.fixture
-def replayed(tmp_path: Path, redis_server: str, shop_log: Path) -> Outcome:
-    """What the log comes to, replayed on one process."""
-    url = f"{redis_server}/0"
+@dataclass(frozen=True)
+class Replayed:
+    """A log that was replayed on one process: what it came to, the report, and every record."""
+
+    outcome: Outcome
+    report: dict[str, Any]
+    records: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, redis_server: str, shop_log: Path) -> Replayed:
+    """The log replayed, once for all who ask what it comes to."""
+    url = f"{redis_server}/0"  # no test of its own is given this one
     import redis
 
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-    state, _ = tools.replay(tmp_path, url, shop_log)
+    state, report = tools.replay(tmp_path_factory.mktemp("alone"), url, shop_log)
     outcome = Outcome.of(url, state)
     assert {to for _, to, _, _ in outcome.triggers} == {"cart_abandoned", "browsed_without_buying", "lapsed"}
     assert len(outcome.rule_changes) > 1000
     assert {to for _, _, to, _, _ in outcome.rule_changes} >= {"cart_abandoners", "repeat_buyers", "rfm_silver"}
-    return outcome
+    return Replayed(outcome, report, tools.records(url))
+
+
+@pytest.fixture
+def replayed(alone: Replayed) -> Outcome:
+    """What the log comes to, replayed on one process."""
+    return alone.outcome
 
 
 def start_on(running: tools.Worker, log: Path, topic: str) -> None:
@@ -110,23 +128,22 @@ def test_a_challenger_is_judged_by_the_same_acts_and_not_written(
     assert seen_before < len(recs) / 2  # which the challenger's lists all begin with
 
 
-def test_replay_reports_every_event(tmp_path: Path, redis_url: str, shop_log: Path) -> None:
+def test_replay_reports_every_event(shop_log: Path, alone: Replayed) -> None:
     """Events read are events taken in, refused or dropped as duplicates; nothing else."""
-    _, report = tools.replay(tmp_path, redis_url, shop_log)
+    report = alone.report
     lines = shop_log.read_bytes().count(b"\n")
     assert report["events"] == lines
     assert report["accepted"] + report["duplicates"] + sum(report["rejected"].values()) == lines
     assert report["duplicates"] > 0
     shoppers = {orjson.loads(line).get("user_id") for line in shop_log.read_bytes().splitlines()} - {None}
-    assert report["users"] == len(shoppers) == len(tools.records(redis_url))
+    assert report["users"] == len(shoppers) == len(alone.records)
 
 
-def test_every_record_tells_why_its_scores_are_what_they_are(tmp_path: Path, redis_url: str, shop_log: Path) -> None:
+def test_every_record_tells_why_its_scores_are_what_they_are(alone: Replayed) -> None:
     """Up to three features of each, of those the models see, strongest first; nothing of what is not scored."""
-    tools.replay(tmp_path, redis_url, shop_log)
     scored_by = {"segment": "segment", "purchase": "purchase_propensity", "churn": "churn_risk"}
     told = set()
-    for record in tools.records(redis_url).values():
+    for record in alone.records.values():
         why = orjson.loads(record.get("why", "{}"))
         next_one = why.pop("next", None)
         assert next_one is None or (next_one[0] == "s" and next_one != record["segment"])

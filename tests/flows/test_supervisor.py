@@ -19,7 +19,7 @@ from flows.settings import Settings
 from flows.supervisor import Backoff, Launch, exit_text, telling_line
 
 PROJECT = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 
 SUPERVISOR = """
     import random, sys

@@ -38,7 +38,7 @@ def test_another_process_is_seen_too(tmp_path: Path) -> None:
         "f = FlowControl(100, 1, Path(sys.argv[1])); f.read(3); f.done(4); print(f.in_flight())"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code, str(path)], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=120
     )
     assert ran.stdout == "4\n" and mine.in_flight() == 4 and mine.events_read() == 8
 

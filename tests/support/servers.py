@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -115,6 +116,15 @@ def kafka_jars() -> Path:
             f"no mvn on PATH, no jars in {KAFKA_JARS}: install Maven, or set COTERIE_TEST_KAFKA to a host:port"
         )
     KAFKA_JARS.mkdir(parents=True, exist_ok=True)
+    with open(KAFKA_JARS / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not complete.exists():
+            _fetch_jars()
+            complete.touch()
+    return KAFKA_JARS
+
+
+def _fetch_jars() -> None:
     command = [
         "mvn",
         "-q",
@@ -132,8 +142,6 @@ def kafka_jars() -> Path:
         raise Unavailable(f"Maven did not fetch the broker's jars in {DOWNLOAD_SECONDS_MAX:.0f} s") from None
     if done.returncode:
         raise Unavailable(f"Maven could not fetch the broker's jars:\n{done.stdout.decode(errors='replace')[-2000:]}")
-    complete.touch()
-    return KAFKA_JARS
 
 
 def start_kafka(directory: Path, port: int = 0, heap: str = "768m") -> tuple[subprocess.Popen[bytes], str]:

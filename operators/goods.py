@@ -30,7 +30,9 @@ class Goods:
         self._counts = np.zeros(4, np.int64)
         self._evictions = metrics.evictions.labels("goods") if metrics else None
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """Items it knows."""
         return int(self._counts[SIZE])
 
     @property
@@ -77,7 +79,7 @@ class Goods:
 
     def _reserve(self, count: int) -> None:
         """Make room for so many more items, as far as there may be more."""
-        wanted = min(len(self) + count, max(self._items_max, len(self)))
+        wanted = min(self.size + count, max(self._items_max, self.size))
         slots = len(self.table)
         if 2 * wanted <= slots:
             return

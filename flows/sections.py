@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from state.batches import CONTEXT_NAMES_MAX
@@ -69,9 +78,18 @@ def _context_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _days(days: Any) -> int:
+    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= DAYS_MAX:
+        raise _refuse(f"is not a whole number of days (0 to {DAYS_MAX})")
+    return days
+
+
+DAYS_MAX = 36_500
 Topics = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")], ...], Field(max_length=64)]
 Options = dict[str, bool | int | float | str]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=256)]
+
+DaysByName = dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[int, BeforeValidator(_days)]]
 
 
 class Section(BaseModel):
@@ -302,6 +320,31 @@ class Recommend(Section):
         max_length=8,
         description="Other values of the five settings above, such as {second_step = 0.5}: lists made with them are "
         "judged beside those in force, and not written.",
+    )
+
+    bought_days: int = Field(
+        365,
+        ge=0,
+        le=DAYS_MAX,
+        description="What a shopper bought stays out of their lists for so long; 0: it never does.",
+    )
+    bought_days_by_category: DaysByName = Field(
+        {},
+        max_length=4096,
+        description="The same for items of a category, such as {coffee = 14}, which come back; 0: they never stay out.",
+    )
+    category_max: int = Field(0, ge=0, le=20, description="Most items of one category in a list; 0: no limit.")
+    fatigue_after: int = Field(
+        3,
+        ge=0,
+        le=254,
+        description="So often an item may be shown to a shopper without an act before it sinks in lists.",
+    )
+    fatigue_factor: float = Field(
+        0.5, ge=0.01, le=1, description="What each further impression multiplies its score by; 1: nothing sinks."
+    )
+    fatigue_days: int = Field(
+        14, ge=1, le=DAYS_MAX, description="Impressions of an item are forgotten so long after the newest of them."
     )
 
     @field_validator("challenger")

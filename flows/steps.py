@@ -18,9 +18,10 @@ from operators.contender import CONTENDERS, Comparison, Contender
 from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
+from operators.goods import Goods
 from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
-from operators.list_settings import ListSettings
+from operators.list_settings import ListSettings, RuleSettings
 from operators.list_tally import ListTally
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -71,6 +72,8 @@ class Steps:
         self.split_visits = SplitVisits(self.item_shards)
         of_profiles = profile_settings(settings, self.user_shards, self.item_shards)
         rules = placed_rules(settings, process.store)
+        of_rules = list_rules(settings)
+        self._goods = Goods(settings.worker.items_max, of_rules.asks_for_categories, metrics)
         self.profiles = self._host(
             "profiles",
             lambda s: Profiles(
@@ -81,6 +84,7 @@ class Steps:
                 self._cold("profiles", s),
                 lambda: process.parts.listed,
                 rules,
+                self._goods,
             ),
             lambda b: b.shard,
             len,
@@ -88,7 +92,9 @@ class Steps:
         of_covisit = covisit_settings(settings, self.item_shards)
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
-        of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
+        of_lists = PersonalizeSettings(
+            list_rules=of_rules, transitions_max=settings.redis.transitions_max, rules=process.store.rules
+        )
         self._remembered = nothing_remembered()
         self.tally, self.comparison = ListTally(), Comparison()
         self.contenders = contenders(settings)
@@ -105,6 +111,7 @@ class Steps:
                 self.tally,
                 self.contenders,
                 self.comparison,
+                self._goods,
             ),
             _user_shard,
             _rows,
@@ -124,6 +131,7 @@ class Steps:
             process.store.state_id,
             (self.user_shards, self.item_shards),
             process.clock,
+            self._goods,
         )
         self.redis = Sink("redis", lambda items: self._writer.write([v for _, v in items]), self._writer.close, metrics)
         self._dead_letters = DeadLetterFile(dead_letter_path(settings, process.number), settings.dead_letters.bytes_max)
@@ -149,6 +157,7 @@ class Steps:
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
         metrics.state_bytes.labels("remembered").set(self._remembered.nbytes)
+        metrics.state_bytes.labels("goods").set(self._goods.nbytes)
         metrics.state_bytes.labels("tally").set(self.tally.slots.nbytes)
         self._writer.observe()
         names = self._process.names
@@ -296,6 +305,19 @@ def contenders(settings: Settings) -> tuple[Contender, ...]:
     champion = ListSettings(**{name: getattr(given, name) for name in LIST_WEIGHTS})
     others: list[Any] = [given.challenger] if given.challenger else []
     return Contender(champion), *(Contender(replace(champion, **values)) for values in others)
+
+
+def list_rules(settings: Settings) -> RuleSettings:
+    """What the shop wants to be so in its lists."""
+    r = settings.recommend
+    return RuleSettings(
+        bought_days=r.bought_days,
+        bought_days_by_category=dict(r.bought_days_by_category),
+        category_max=r.category_max,
+        fatigue_after=r.fatigue_after,
+        fatigue_factor=r.fatigue_factor,
+        fatigue_days=r.fatigue_days,
+    )
 
 
 def learn_settings(settings: Settings) -> LearnSettings:

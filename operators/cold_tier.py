@@ -81,18 +81,25 @@ class ColdTier:
         table.dirty[rows] = 1
         return rows
 
+    def put(self, hashes: np.ndarray, starts: np.ndarray, words: np.ndarray) -> None:
+        """Put runs of words there, words[starts[i]:starts[i + 1]] (uint64; int64[n + 1]) by the hash of a shopper."""
+        store = self.ready()
+        if store and len(hashes):
+            store.put(hashes, np.full(len(hashes), NEVER), starts, words)
+
+    def take(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take them back: (which of the hashes were there, starts int64[k + 1], words uint64 of those)."""
+        store = self.ready()
+        if not store or not store.size:
+            return np.zeros(len(hashes), bool), np.zeros(1, np.int64), np.empty(0, np.uint64)
+        return store.take(hashes)
+
     def put_rows(self, hashes: np.ndarray, words: np.ndarray) -> None:
         """Put rows (uint64[n, w]) there by the hashes of their shoppers."""
         n, width = words.shape
-        store = self.ready()
-        if store and n:
-            starts = np.arange(n + 1, dtype=np.int64) * width
-            store.put(hashes, np.full(n, NEVER), starts, np.ascontiguousarray(words).reshape(-1))
+        self.put(hashes, np.arange(n + 1, dtype=np.int64) * width, np.ascontiguousarray(words).reshape(-1))
 
     def take_rows(self, hashes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Take rows of `width` words back: (which of the hashes were there, uint64[k, width] of those)."""
-        store = self.ready()
-        if not store or not store.size:
-            return np.zeros(len(hashes), bool), np.empty((0, width), np.uint64)
-        found, _, words = store.take(hashes)
+        found, _, words = self.take(hashes)
         return found, words.reshape(-1, width)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.list_rules import Rules, no_rules
 from operators.kernels.lists import collect_answers
 from operators.kernels.ranking import Beside, Last, Lists, Popular, empty_lists, rank
 from operators.kernels.remembered import nothing_remembered, remember_rows
@@ -43,9 +44,10 @@ class ListMaker:
             self.remember(rows, list_rows, recent)
         return beside, Last(recent, recent_n)
 
-    def make(self, beside: Beside, last: Last, weights: np.ndarray) -> Lists:
-        """Lists of what was laid out, by WEIGHTS[1]."""
-        lists = empty_lists(len(last.known))
-        if len(last.known):
-            rank(beside, last, weights, self.remembered, self.popular, lists)
+    def make(self, beside: Beside, last: Last, weights: np.ndarray, rules: Rules | None = None) -> Lists:
+        """Lists of what was laid out, by WEIGHTS[1]; `rules` hold for these lists (none: everything may be listed)."""
+        n = len(last.known)
+        lists = empty_lists(n)
+        if n:
+            rank(beside, last, weights, self.remembered, self.popular, rules or no_rules(n), lists)
         return lists

@@ -3,7 +3,7 @@
 In: scored batches and answer batches of one user shard, and the shop's popular items. A scored batch waits until every
 item shard it asked has answered (they all do within the same epoch, so nothing waits across a snapshot). Out: one write
 batch for each. It keeps of each shopper the list that stands in Redis (the next act is judged against it) and what was
-last written of the scores.
+last written of the scores; and for the rules of the lists what the shopper bought, and was shown in vain.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import numpy as np
 
 from operators.cold_tier import ColdTier
 from operators.contender import Challenger, Comparison, Contender
+from operators.goods import Goods
+from operators.held_items import HeldItems
 from operators.kernels import redis_commands as commands
+from operators.kernels.list_rules import Rules
 from operators.kernels.lists import choose, find_ranks, hits_by_rung, keep
 from operators.kernels.ranking import Lists, Popular
 from operators.list_maker import ListMaker
-from operators.list_settings import ListSettings
+from operators.list_settings import ListSettings, RuleSettings
 from operators.list_tally import ListTally
 from state.batches import (
     LIST_LENGTH,
@@ -54,6 +57,9 @@ LIST_ROW = np.dtype(
         ("churn", "f4"),
         ("count", "u1"),
         ("rungs", "u8"),  # where each item came from, operators.kernels.candidates.RUNGS
+        # The last word: first chunks plus one of what the shopper bought, and was shown in vain (operators.held_items).
+        ("bought", "i4"),
+        ("shown", "i4"),
     ],
     align=True,
 )
@@ -67,6 +73,7 @@ class PersonalizeSettings:
     stream of transitions.
     """
 
+    list_rules: RuleSettings = field(default_factory=RuleSettings)
     rescored_by: float = 0.02
     transitions_max: int = 100_000
     rules: tuple[str, ...] = ()
@@ -101,13 +108,15 @@ class Personalize:
         tally: ListTally | None = None,
         contenders: Sequence[Contender] = (),
         comparison: Comparison | None = None,
+        goods: Goods | None = None,
     ) -> None:
         self.shard = shard
         self._cold = ColdTier(cold)
+        self._held = HeldItems(settings.list_rules, goods or Goods(), metrics)
         self._contenders = contenders or (Contender(ListSettings()),)
         self._champion, *others = self._contenders
         self._challenger = Challenger(others[0], comparison or Comparison()) if others else None
-        self.tables = {"lists": Table(LIST_ROW), "cold": self._cold.table}
+        self.tables = {"lists": Table(LIST_ROW), "cold": self._cold.table, **self._held.tables}
         if self._challenger:
             self.tables["challenger"] = self._challenger.table
         self._settings = settings
@@ -184,7 +193,8 @@ class Personalize:
         table = self.tables["lists"]
         if n:
             table.extend(max(int(profiles["row"].max()) + 1 - table.size, 0))
-            profiles = self._cold.bring_back(profiles, table)
+            profiles = self._held.bring_back(self._cold, profiles, table)
+            self._held.take(profiles, scored.profiles.marks, table)
         self._judge(scored, table)
         who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
@@ -205,12 +215,14 @@ class Personalize:
             recent_n,
         )
         who = who[:n_who]
-        lists = self._make(answers, list_rows, recent[:n_lists], recent_n[:n_lists], profiles["row"][list_rows >= 0])
+        rules = self._held.rules(profiles, list_rows, n_lists, table)
+        rows = profiles["row"][list_rows >= 0]
+        lists = self._make(answers, list_rows, recent[:n_lists], recent_n[:n_lists], rows, rules)
         batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists.items, lists.counts, lists.rungs)
         self.tally.note_lists(lists.items, lists.counts, lists.rungs)
         if len(scored.profiles.left):
-            table.words[self._cold.send_away(scored.profiles.left, table)] = 0
+            self._held.send_away(self._cold, scored.profiles.left, table)
             if self._challenger:
                 self._challenger.forget(scored.profiles.left)
         return batch
@@ -241,13 +253,14 @@ class Personalize:
         recent: np.ndarray,
         recent_n: np.ndarray,
         rows: np.ndarray,
+        rules: Rules,
     ) -> Lists:
         """New lists of the shoppers `rows`, the champion's; the challenger's are only kept."""
         beside, last = self._lists.lay_out(answers, list_rows, recent, recent_n)
-        lists = self._lists.make(beside, last, self._champion.weights.in_force)
+        lists = self._lists.make(beside, last, self._champion.weights.in_force, rules)
         self._champion.weights.note(self.shard, rows, beside, last, self._lists.remembered, lists)
         if self._challenger:
-            others = self._lists.make(beside, last, self._challenger.weights.in_force)
+            others = self._lists.make(beside, last, self._challenger.weights.in_force, rules)
             self._challenger.weights.note(self.shard, rows, beside, last, self._lists.remembered, others)
             self._challenger.keep(rows, others)
         return lists

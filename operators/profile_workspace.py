@@ -1,12 +1,17 @@
-"""The arrays that one call of the profile step writes into, and what becomes of its samples."""
+"""What one call of the profile step takes in, the arrays it writes into, and what becomes of its samples."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
-from state.batches import ACT, PAIR, TOUCH, TRANSITION
+from operators.profile_settings import DAY_MS
+from state.batches import ACT, PAIR, TOUCH, TRANSITION, EventBatch
 from state.features import DIMENSIONS
+from state.marks import MARK
 from state.samples import Samples
 
 
@@ -26,11 +31,12 @@ class Workspace:
         self.acts = np.zeros(n, ACT)
         self.pairs = np.zeros(n * PAIRS_PER_ACT_MAX, PAIR)
         self.touches = np.zeros(n, TOUCH)
+        self.marks = np.empty(n, MARK)
         self.samples = _sample_arrays(n)
         self.purchases = _sample_arrays(2 * n + closed)  # an order may close a decision twice
         self.churns = _sample_arrays(n + closed)
         self.changes = np.empty(0, TRANSITION)
-        self.n_acts = self.n_pairs = self.n_touches = 0
+        self.n_acts = self.n_pairs = self.n_touches = self.n_marks = 0
         self.n_samples = self.n_purchases = self.n_churns = 0
 
     def make_room(self, places: int) -> None:
@@ -75,3 +81,19 @@ def samples_of(model: str, arrays: SampleArrays, n: int) -> list[Samples]:
         return []
     x, y, ts, known_ts = (a[:n] for a in arrays)
     return [Samples(model, x, y if model != "segments" else y[:0], ts, known_ts)]
+
+
+def pieces_of(batch: EventBatch) -> list[EventBatch]:
+    """A batch in pieces that span no more than a day of event time each: the watermark follows, and few triggers of a
+    shopper have to wait for it, however small the shop."""
+    newest = np.maximum.accumulate(batch.rows["ts"])
+    if len(batch) == 0 or newest[-1] - newest[0] <= DAY_MS:
+        return [batch]
+    days = (newest - newest[0]) // DAY_MS
+    cuts = np.flatnonzero((np.diff(days) > 0) & (batch.rows["head"][1:] == 1)) + 1
+    bounds = [0, *cuts.tolist(), len(batch)]
+    last = len(bounds) - 2
+    return [
+        replace(batch, rows=batch.rows[a:b], newest_ts=batch.newest_ts if k == last else int(newest[b - 1]))
+        for k, (a, b) in enumerate(pairwise(bounds))
+    ]

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import structlog
 
 from operators.cold_tier import BACK, NEVER
+from operators.goods import Goods
 from operators.kernels import profile as kernels
 from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.features import describe
 from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
 from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules
-from operators.profile_settings import DAY_MS, SWEPT_ROWS_MIN, ProfileSettings
+from operators.profile_settings import SWEPT_ROWS_MIN, ProfileSettings
 from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
-from operators.profile_workspace import Workspace, samples_of
+from operators.profile_workspace import Workspace, pieces_of, samples_of
 from operators.visits import count_item_shards
 from operators.watermark import Watermark
 from state.batches import (
@@ -68,7 +68,7 @@ class Profiles:
     """One user shard's profiles.
 
     `cold` is where shoppers go for whom memory has no room; `parts` tells which input parts are being read (none: all
-    that are heard of).
+    that are heard of); `goods` is told what the shard hears of items.
     """
 
     def __init__(
@@ -80,11 +80,13 @@ class Profiles:
         cold: ColdStore | None = None,
         parts: Callable[[], frozenset[int]] = frozenset,
         rules: PlacedRules | None = None,
+        goods: Goods | None = None,
     ) -> None:
         self.shard = shard
         self.settings = settings
         self.store = ProfileStore(settings.users_max, settings.bytes_max, cold)
         self.tables = self.store.tables
+        self._goods = goods
         self._stopping = stopping
         self._parts = parts
         self._metrics = metrics
@@ -121,6 +123,8 @@ class Profiles:
         self._watermark.restore(known, now)
         self.store.renew_rules(np.arange(self.store.profiles.size))
         self.store.look_at_all(now, self._limits)
+        if self._goods is not None:
+            self._goods.restore(self.tables["facts"].rows[: self.tables["facts"].size])
 
     def before_snapshot(self) -> None:
         """Bring the cold tier to the disk."""
@@ -134,7 +138,7 @@ class Profiles:
                 # In its turn: it tells of a time by which the events before it are taken in, and those alone.
                 self._watermark.heard(value.part, value.newest_ts, value.idle_ms, value.ended)
             else:
-                for piece in _pieces(value):
+                for piece in pieces_of(value):
                     out += self._take_in(piece)
         if not values or isinstance(values[-1], Pulse):
             out += self._look_around(SWEPT_ROWS_MIN)
@@ -175,7 +179,7 @@ class Profiles:
         )
         found = np.zeros(4, np.int64)
         changes = np.empty((CHANGES_AN_EVENT * n + 1024) * self._rules.count, TRANSITION)
-        places, w.n_acts, w.n_pairs, w.n_touches, w.n_samples, n_purchases, n_churns, n_changes = kernels.take_in(
+        counts = kernels.take_in(
             batch.rows,
             rows,
             store.slab("profiles"),
@@ -197,11 +201,13 @@ class Profiles:
             w.acts,
             w.pairs,
             w.touches,
+            w.marks,
             w.samples,
             tuple(a[w.n_purchases :] for a in w.purchases),
             tuple(a[w.n_churns :] for a in w.churns),
             changes,
         )
+        places, w.n_acts, w.n_pairs, w.n_touches, w.n_marks, w.n_samples, n_purchases, n_churns, n_changes = counts
         w.n_purchases += n_purchases
         w.n_churns += n_churns
         w.changed(changes[:n_changes])
@@ -209,6 +215,7 @@ class Profiles:
         w.changed(self._rules.settle(store, w.who[:places]))
         w.flags[store.place_of[back], 1] = BACK
         self._count_found(found)
+        self._tell_goods(batch, w)
         self._hear(batch)
         out: Out = [*self._look_around(len(w.who) - n, w, places, self._receipt(batch, w.status))]
         refused = np.flatnonzero((w.status[:n] == kernels.REFUSED) & (batch.rows["head"] == 1))
@@ -226,6 +233,14 @@ class Profiles:
             return np.empty(0, np.int32)
         first = np.unique(rows[known], return_index=True)[1]  # a late event before it would have kept the row alive
         return np.asarray(rows[known[first[over[first]]]], np.int32)
+
+    def _tell_goods(self, batch: EventBatch, w: Workspace) -> None:
+        """Tell the goods of the process what was heard of items."""
+        if self._goods is not None:
+            if items := int(np.count_nonzero(batch.rows["kind"] == ITEM)):
+                facts = self.store.facts
+                self._goods.hear(batch.rows, items, self.tables["facts"].rows, facts.slot_hashes, facts.slot_rows)
+            self._goods.hear_acts(w.touches[: w.n_touches])
 
     def _hear(self, batch: EventBatch) -> None:
         """Note how far the batch's part of the input is."""
@@ -350,6 +365,7 @@ class Profiles:
             acts=w.acts[: w.n_acts],
             pairs=w.pairs[: w.n_pairs],
             touches=w.touches[: w.n_touches],
+            marks=w.marks[: w.n_marks],
             fetches=fetches,
             samples=[
                 *samples_of("segments", w.samples, w.n_samples),
@@ -415,22 +431,6 @@ class Profiles:
             batch.rows["ts"][taken],
             {batch.origin: events} if (events := int(head.sum())) else {},
         )
-
-
-def _pieces(batch: EventBatch) -> list[EventBatch]:
-    """A batch in pieces that span no more than a day of event time each: the watermark follows, and few triggers of a
-    shopper have to wait for it, however small the shop."""
-    newest = np.maximum.accumulate(batch.rows["ts"])
-    if len(batch) == 0 or newest[-1] - newest[0] <= DAY_MS:
-        return [batch]
-    days = (newest - newest[0]) // DAY_MS
-    cuts = np.flatnonzero((np.diff(days) > 0) & (batch.rows["head"][1:] == 1)) + 1
-    bounds = [0, *cuts.tolist(), len(batch)]
-    last = len(bounds) - 2
-    return [
-        replace(batch, rows=batch.rows[a:b], newest_ts=batch.newest_ts if k == last else int(newest[b - 1]))
-        for k, (a, b) in enumerate(pairwise(bounds))
-    ]
 
 
 def _says_something(batch: ProfileBatch) -> bool:

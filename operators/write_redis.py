@@ -19,6 +19,7 @@ import structlog
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
+from operators.goods import Goods
 from state.batches import Receipt, WriteBatch
 from state.flow_control import FlowControl
 from state.metrics import Metrics, read_samples
@@ -66,7 +67,7 @@ class RedisWriter:
     """Writes packed batches in pipelines; one per process.
 
     `state_id` names the state directory: where Redis was last written from the same one, versions are guarded. `clock`
-    gives system time in epoch seconds.
+    gives system time in epoch seconds. What `goods` says is not to be shown is not among the popular items.
     """
 
     def __init__(
@@ -79,7 +80,11 @@ class RedisWriter:
         state_id: str,
         shards: tuple[int, int],
         clock: Callable[[], float] = time.time,
+        goods: Goods | None = None,
     ) -> None:
+        self._goods = goods or Goods()
+        self._popular: PopularModel | None = None
+        self._goods_changes = -1
         self._settings = settings
         self._client = connect(settings)
         self._pool = self._client.connection_pool
@@ -109,11 +114,14 @@ class RedisWriter:
                 if batch.receipt:
                     receipts.append(batch.receipt)
             elif isinstance(batch, PopularModel):
-                parts.append((self._of_popular(batch), 1))
+                self._popular, self._goods_changes = batch, -1
             elif isinstance(batch, SegmentModel | PropensityModel):
                 parts.append((self._of_model(batch), 1))
             else:
                 parts += self._of_catalogue(batch)
+        if self._popular and self._goods_changes != self._goods.changes:
+            parts.append((self._of_popular(self._popular), 1))
+            self._goods_changes = self._goods.changes
         for data, count in _pipelines(parts):
             self._send(data, count)
         self._answer_for(receipts)
@@ -169,7 +177,8 @@ class RedisWriter:
     def _of_popular(self, model: PopularModel) -> bytes:
         if self._names.shared:
             self._names.refresh()
-        listed = zip(model.items.tolist(), model.scores.tolist(), strict=True)
+        shown = ~self._goods.find(model.items)[1]
+        listed = zip(model.items[shown].tolist(), model.scores[shown].tolist(), strict=True)
         entries = [b"[%b,%.4f]" % (self._names.literal(h), score) for h, score in listed if self._names.find(h) >= 0]
         return pack("SET", self._keys.popular(), b"[" + b",".join(entries) + b"]")
 

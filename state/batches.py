@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from state.features import DIMENSIONS
+from state.marks import MARK
 from state.samples import Samples
 
 MONEY_UNIT = 10_000
@@ -85,7 +86,7 @@ EVENT = np.dtype(
         ("category", "u8"),
         ("event_id", "u8"),  # hash of event_id, else of the record's bytes
         ("price", "i8"),  # money of one piece; -1 where the event gives none; attributes: ATTRIBUTE_TEXT and so on
-        ("value", "f8"),  # custom: value or 0; consent: 1 or 0; lines: quantity (negative: sent back); else it, or 1
+        ("value", "f8"),  # custom: value or 0; consent: 1 or 0; item: likewise, -1 for not told; else quantity, or 1
         ("aux", "u8"),  # identify: hash of anonymous_id; custom: hash of name; impression: hash of experiment
         ("offset", "i8"),  # the record's offset in its partition, or line of its file
         ("read_at", "f8"),  # system time the record was read, epoch seconds
@@ -95,12 +96,12 @@ EVENT = np.dtype(
         ("user_len", "i4"),
         ("record", "i4"),  # which record of the raw batch
         ("kind", "u1"),
-        ("head", "u1"),  # 1 on an event's first row: a purchase of n lines is n rows, n attributes are n, others one
+        ("head", "u1"),  # 1 on an event's first row: n lines, attributes or items shown are n rows, other events one
     ],
     align=True,
 )
 """Of an attribute of a `profile` event: `item` its name, `category` its text (0: none or empty), `value` its number or
-1 and 0 for a bool; the one row of an event without attributes has item 0."""
+1 and 0 for a bool; the one row of an event without attributes (of an impression without items) has item 0."""
 
 ATTRIBUTE_TEXT, ATTRIBUTE_NUMBER, ATTRIBUTE_BOOL = range(3)
 """What an attribute is: the `price` of its row."""
@@ -333,8 +334,8 @@ class Receipt:
 class ProfileBatch:
     """A row for each shopper who acted (or was swept) in a batch of one user shard.
 
-    `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT in event order; `pairs` PAIR and
-    `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
+    `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT and `marks` MARK in event order; `pairs`
+    PAIR and `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
     triggers and rule segments entered or left; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier
     and whose rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how
     many item shards will answer; `watermark_ts` the shard's watermark; all `samples` known before `told_ts` are told
@@ -359,6 +360,7 @@ class ProfileBatch:
     members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     changes: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
     left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
+    marks: np.ndarray = field(default_factory=lambda: np.empty(0, MARK))
 
     def __len__(self) -> int:
         return len(self.rows)

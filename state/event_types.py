@@ -12,6 +12,9 @@ import msgspec
 
 Id = str | int
 
+AVAILABLE_NOT_TOLD = -1.0
+"""The `value` of an `item` event in EVENT that does not tell whether it is available (0 or 1)."""
+
 
 class Record(msgspec.Struct, tag_field="type", kw_only=True, gc=False):
     """What all events have; `ts` is epoch ms or RFC 3339."""
@@ -100,7 +103,7 @@ class Custom(Shopper, tag="custom", kw_only=True):
 
 
 class Impression(Shopper, tag="impression", kw_only=True):
-    """A variant of an experiment was shown."""
+    """A variant of an experiment was shown, and items with it."""
 
     experiment: Id
     variant: Id
@@ -140,6 +143,7 @@ class Item(Record, tag="item", kw_only=True):
     price: Any = None
     brand: str | None = None
     title: str | None = None
+    available: bool | None = None
 
 
 Wire = (

@@ -25,6 +25,7 @@ from state.batches import (
     TOLD_MAX,
 )
 from state.event_types import (
+    AVAILABLE_NOT_TOLD,
     Act,
     Consent,
     Custom,
@@ -89,9 +90,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event.
 
     `kind` is a place in KINDS; `ts` epoch ms; `user` is "" for `item` events; `event_id` None where there is none;
-    `lines` one Line, or one for each line of a purchase or attribute; `aux` and `told` the texts behind these columns
-    of EVENT ("" for none); `dwell_ms` -1 where it is not told; `undeclared` how many names in its context were ignored;
-    `body` the record's fields as they stood.
+    `lines` one Line, or one for each line of a purchase, attribute or item shown; `aux` and `told` the texts behind
+    these columns of EVENT ("" for none); `dwell_ms` -1 where it is not told; `undeclared` how many names in its context
+    were ignored; `body` the record's fields as they stood.
     """
 
     kind: int
@@ -148,7 +149,8 @@ class Authority:
         event_id = _optional_id(body.event_id, "event_id") or None
         if isinstance(body, Item):
             price = _money(body.price, "price") if body.price is not None else -1
-            line = Line(_id(body.item_id, "item_id"), _optional_id(body.category, "category"), price, 1.0)
+            available = AVAILABLE_NOT_TOLD if body.available is None else float(body.available)
+            line = Line(_id(body.item_id, "item_id"), _optional_id(body.category, "category"), price, available)
             told = (_text(body.brand, "brand"), *_NOT_TOLD[1:])
             return Event(_KIND_OF[Item], ts, "", event_id, [line], "", -1, told, 0, body)
         user = _id(body.user_id, "user_id")
@@ -183,8 +185,8 @@ class Authority:
             ids = body.item_ids or []
             if len(ids) > LINES_MAX:
                 _refuse("item_ids", f"found {len(ids)} ids; expected at most {LINES_MAX}")
-            for index, item_id in enumerate(ids):
-                _id(item_id, f"item_ids[{index}]")
+            lines = [Line(_id(one, f"item_ids[{k}]"), "", -1, 1.0) for k, one in enumerate(ids)]
+            return lines or [Line("", "", -1, 1.0)], aux
         elif isinstance(body, Consent):
             value = 1.0 if body.granted else 0.0
         elif isinstance(body, Identify):

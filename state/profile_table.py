@@ -194,9 +194,20 @@ PRICES_ROW = np.dtype([("counts", "u4", (PRICE_BINS,)), ("next", "i4")], align=T
 """Likings in a category by price: quarter octaves from 0.01 on."""
 
 FACT_ROW = np.dtype(
-    [("item", "u8"), ("category", "u8"), ("brand", "u8"), ("price", "i8"), ("ts", "i8"), ("next", "i4")], align=True
+    [
+        ("item", "u8"),
+        ("category", "u8"),
+        ("brand", "u8"),
+        ("price", "i8"),
+        ("ts", "i8"),
+        ("next", "i4"),
+        ("available", "u1"),  # AVAILABLE, UNAVAILABLE, or 0: nobody told
+    ],
+    align=True,
 )
 """What `item` events told of an item; price -1 where none did."""
+
+AVAILABLE, UNAVAILABLE = 1, 2
 
 PART_ROW = np.dtype([("part", "u8"), ("newest_ts", "i8")], align=True)
 """An input part and its newest event time."""
@@ -225,6 +236,7 @@ SHARD_ROW = np.dtype(
         ("sweep_at", "i8"),  # the row the next sweep begins with
         ("members", "i8", (RULES_MAX,)),  # shoppers in each rule segment, those in the cold tier among them
         ("heads", "i8", (len(SLABS), 4)),  # of each slab: rows begun, first free row plus one, free rows, left out
+        ("shown", "i8"),  # items of impressions taken in, ever: without any, acts that end their weariness are not told
     ],
     align=True,
 )

@@ -40,8 +40,11 @@ GIFT = np.dtype([("item", "u8"), ("score", "f4"), ("source", "i4")], align=True)
 
 SLOTS = 256
 """Of the table of candidates, a power of two well above GIFTS_MAX."""
-CANDIDATE = np.dtype([("item", "u8"), ("score", "f4"), ("most", "f4"), ("source", "i4")], align=True)
-"""The gifts of one item added up, the largest of them and its source; item 0: the slot is free."""
+CANDIDATE = np.dtype(
+    [("item", "u8"), ("score", "f4"), ("most", "f4"), ("source", "i4"), ("category", "u4")], align=True
+)
+"""The gifts of one item added up, the largest of them and its source; item 0: the slot is free. The key of its category
+is looked up only where it counts."""
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""What `item` events told of items: category, brand and price, for acts that do not tell them."""
+"""What `item` events told of items: category, brand and price, for acts that do not; and what is available."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from operators.kernels.slabs import take_row
 from state.compiled import kernel
+from state.profile_table import AVAILABLE, UNAVAILABLE
 from state.table import home_slot
 
 _FREE = -1
@@ -50,5 +51,7 @@ def tell(facts, slot_hashes, slot_rows, event, facts_max, found):
         fact.brand = event.told[0]
     if event.price >= 0 and (newer or fact.price < 0):
         fact.price = event.price
+    if event.value >= 0 and (newer or fact.available == 0):
+        fact.available = AVAILABLE if event.value > 0 else UNAVAILABLE
     fact.ts = max(fact.ts, event.ts)
     facts.dirty[r] = 1

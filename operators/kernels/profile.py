@@ -11,6 +11,7 @@ from operators.kernels.neighbours import pairs_of
 from operators.kernels.profile_parts import (
     close_decision,
     keep_sample,
+    mark,
     open_decision,
     open_place,
     release,
@@ -41,6 +42,7 @@ from state.batches import (
     CONSENT,
     CUSTOM,
     ERASE,
+    IMPRESSION,
     ITEM,
     KINDS,
     PROFILE_EVENT,
@@ -54,6 +56,7 @@ from state.batches import (
 from state.compiled import borrowed, kernel
 from state.features import DIMENSIONS
 from state.hashing import finish
+from state.marks import ACTED_ON, BOUGHT, FORGOTTEN, SHOWN
 from state.profile_table import (
     CART,
     CART_ACTS,
@@ -221,6 +224,7 @@ def take_in(
     acts,
     pairs,
     touches,
+    marks,
     samples,
     purchases,
     churns,
@@ -234,12 +238,12 @@ def take_in(
     and facts, with room for all that is new; `told_tags` int64[TOLD_MAX].
     Out: `found` int64[4]: values and facts taken in, values and facts without room; `place_of` int32[rows] the place of
     each row touched (on entry -1, but for the first `places` of `who`), `who` int32[n] the rows by place, `flags`
-    int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n];
-    `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays; `changes` TRANSITION of rule segments (`rules`
-    Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs, touches, samples,
-    purchases, churns, changes.
+    int32[n, 3] by place: acts, fresh, erased; `status` uint8[n]; `acts` ACT[n], `pairs` PAIR[10 n], `touches` TOUCH[n],
+    `marks` MARK[n]; `samples`, `purchases`, `churns` each (x, y, ts, known_ts) arrays; `changes` TRANSITION of rule
+    segments (`rules` Rules), before the last event of each shopper. Returns the numbers of places, acts, pairs,
+    touches, marks, samples, purchases, churns, changes.
     """
-    events, profiles, sessions, slabs, rules = borrowed((events, profiles, sessions, slabs, rules))
+    events, profiles, sessions, slabs, rules, marks = borrowed((events, profiles, sessions, slabs, rules, marks))
     value_hashes, value_rows = value_index
     fact_hashes, fact_rows = fact_index
     new_values, new_facts = found[:2], found[2:]
@@ -248,7 +252,7 @@ def take_in(
     held = np.zeros(CART_ACTS, np.int64)
     cart_room = np.zeros(1, CART)
     cart = cart_room[0]
-    n_acts = n_pairs = n_touches = n_samples = n_purchases = n_churns = n_changes = np.int64(0)
+    n_acts = n_pairs = n_touches = n_marks = n_samples = n_purchases = n_churns = n_changes = np.int64(0)
     state = shard[0]
     skipping = False  # the further lines of an order share the fate of its first
     key = weight = np.int64(0)
@@ -287,6 +291,7 @@ def take_in(
                 n_changes = catch_up(profiles, sessions, slabs, rules, r, acted, ts, limits[GAP], p, changes, n_changes)
             if kind == ERASE:
                 release(profiles, sessions, slabs, rules.members, r)
+                n_marks = mark(marks, n_marks, p, FORGOTTEN, event, np.uint64(0), np.int64(0))
                 flags[p, 0] = 0
                 flags[p, 1] = 0
                 flags[p, 2] = 1
@@ -313,6 +318,9 @@ def take_in(
         if kind > CUSTOM:
             if kind == PROFILE_EVENT and event.item != 0:
                 set_attribute(slabs.attributes, row, event)
+            elif kind == IMPRESSION and event.item != 0:
+                n_marks = mark(marks, n_marks, p, SHOWN, event, np.uint64(0), np.int64(0))
+                state.shown += 1
             status[i] = TAKEN
             continue
 
@@ -391,8 +399,11 @@ def take_in(
                 row.returned -= money
                 row.returns += pieces < 0
                 strength = np.float32(0.0)
+            n_marks = mark(marks, n_marks, p, BOUGHT, event, category, pieces)
         elif kind == ADD_TO_CART or kind == REMOVE_FROM_CART:
             _fill_cart(slabs, row, cart, event, price, limits, held)
+        if item != 0 and kind != PURCHASE and state.shown > 0:
+            n_marks = mark(marks, n_marks, p, ACTED_ON, event, category, np.int64(0))
 
         if item != 0 and strength > 0:
             before = s.recent[0] if s.recent_n > 0 else np.uint64(0)
@@ -427,4 +438,4 @@ def take_in(
                 if row.churn_decision == 0:
                     row.churn_decision = open_decision(slabs.decisions, row.event_ts + limits[CHURN_HORIZON], x)
     cart_room[0].count = 0  # a record does not keep its array alive: used to the end, it is not freed before
-    return places, n_acts, n_pairs, n_touches, n_samples, n_purchases, n_churns, n_changes
+    return places, n_acts, n_pairs, n_touches, n_marks, n_samples, n_purchases, n_churns, n_changes

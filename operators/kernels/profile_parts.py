@@ -26,6 +26,19 @@ def open_place(place_of, who, flags, p, r, fresh):
 
 
 @kernel
+def mark(marks, n, p, what, event, category, pieces):
+    """Note at place n what the rules of lists have to know of an event; the next place."""
+    one = marks[n]
+    one.position = p
+    one.what = what
+    one.item = event.item
+    one.category = category
+    one.ts = event.ts
+    one.pieces = pieces
+    return n + 1
+
+
+@kernel
 def take_order(row, ts):
     """An order at `ts`: to its place among the newest; one older than all of them is left out of the gaps."""
     row.orders += 1

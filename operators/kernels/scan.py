@@ -67,15 +67,18 @@ _SEARCH, _PURCHASE, _CUSTOM, _IMPRESSION = 2, 6, 7, 8
 if KINDS[: len(TYPES)] != TYPES:
     raise AssertionError("the scanner's types are not the first of KINDS")
 
-_LINE_BYTES_MIN = 41  # {"item_id":1,"quantity":1,"unit_price":1}
+_ROW_BYTES = 6
+"""Rows are made room for by bytes: a purchase's line has 41 at least, an impression's item mostly more than these."""
 
 SPANS = np.dtype([("item_at", "i4"), ("item_len", "i4"), ("category_at", "i4"), ("category_len", "i4")], align=True)
 """Where the texts of a row's item and category stand in the buffer."""
 
 
 def rows_max(records: int, buffer_bytes: int) -> int:
-    """More rows than `scan` can make of so many records in so many bytes (a purchase makes a row of each line)."""
-    return records + buffer_bytes // _LINE_BYTES_MIN + 1
+    """As many rows as `scan` makes of so many records in so many bytes: a purchase makes a row of each line, an
+    impression one of each item. Records for which no room is left (ids of a few bytes each) are left to the authority;
+    memory that is not written to is not taken up."""
+    return records + buffer_bytes // _ROW_BYTES + 1
 
 
 def texts_max(records: int) -> int:
@@ -84,26 +87,56 @@ def texts_max(records: int) -> int:
 
 
 @kernel
-def _are_ids(b, p, e):
-    """Is b[p:e] a list of up to LINES_MAX ids?"""
-    if b[p] != 91:
-        return False
-    p = past_blank(b, p + 1, e)
-    if b[p] == 93:
-        return True
-    n = 0
-    while n < LINES_MAX:
-        q, kind, after = value_end(b, p, e)
-        if after < 0 or not is_id(b, kind, p + 1 if kind == STRING else p, q):
-            return False
-        n += 1
-        p = past_blank(b, after, e)
-        if b[p] == 93:
-            return p + 1 == e
-        if b[p] != 44:
-            return False
+def _fill(row, span, item, item_at, item_len, aux):
+    """Fill what `_act` fills, of an impression: an item that was shown (0: none is told)."""
+    row.item = item
+    row.category = np.uint64(0)
+    row.price = np.int64(-1)
+    row.value = 1.0
+    row.aux = aux
+    row.dwell_ms = np.int64(-1)
+    span.item_at = item_at
+    span.item_len = item_len
+    span.category_at = 0
+    span.category_len = 0
+
+
+@kernel
+def _shown(b, found, rows, spans, n):
+    """Make a row of each item an impression tells, from row n on, or one without an item: all that `_act` fills. The
+    rows made or -1."""
+    ok, aux, _, _ = optional_id(b, found, EXPERIMENT)
+    if not ok or aux == np.uint64(0) or not is_id(b, found[VARIANT], found[AT + VARIANT], found[END + VARIANT]):
+        return -1
+    shown = found[ITEM_IDS]
+    first = n
+    if shown == NESTED:
+        p, e = found[AT + ITEM_IDS], found[END + ITEM_IDS]
+        if b[p] != 91:
+            return -1
         p = past_blank(b, p + 1, e)
-    return False
+        while b[p] != 93:
+            q, kind, after = value_end(b, p, e)
+            at = p + 1 if kind == STRING else p
+            if after < 0 or n == len(rows) or n - first == LINES_MAX or not is_id(b, kind, at, q):
+                return -1
+            _fill(rows[n], spans[n], hash_span(b, at, q), at, q - at, aux)
+            n += 1
+            p = past_blank(b, after, e)
+            if b[p] == 44:
+                p = past_blank(b, p + 1, e)
+                if b[p] == 93:
+                    return -1
+            elif b[p] != 93:
+                return -1
+        if p + 1 != e:
+            return -1
+    elif shown != ABSENT and shown != NULL:
+        return -1
+    if n == first:
+        _fill(rows[n], spans[n], np.uint64(0), 0, 0, aux)
+        n += 1
+    return n - first
 
 
 @inlined
@@ -152,51 +185,38 @@ def _act(b, found, kind, customs, rows, spans, n):
 
     What all rows of an event share is `_record`'s to fill.
     """
-    item_ok, item, item_at, item_len = True, np.uint64(0), np.int64(0), np.int64(0)
     category_ok, category, category_at, category_len = True, np.uint64(0), np.int64(0), np.int64(0)
     price, dwell_ms = np.int64(-1), np.int64(-1)
     value = 1.0
     aux = np.uint64(0)
-    if kind == _IMPRESSION:
-        ok, aux, _, _ = optional_id(b, found, EXPERIMENT)
-        if not ok or aux == np.uint64(0) or not is_id(b, found[VARIANT], found[AT + VARIANT], found[END + VARIANT]):
+    if found[ITEM_IDS] == NESTED:
+        return False
+    item_ok, item, item_at, item_len = optional_id(b, found, ITEM_ID)
+    session = found[SESSION_ID]
+    session_ok = (
+        session == ABSENT or session == NULL or is_id(b, session, found[AT + SESSION_ID], found[END + SESSION_ID])
+    )
+    if not item_ok or not session_ok:
+        return False
+    if kind == _CUSTOM:
+        if found[NAME] != STRING:
             return False
-        shown = found[ITEM_IDS]
-        if not (
-            shown == ABSENT
-            or shown == NULL
-            or (shown == NESTED and _are_ids(b, found[AT + ITEM_IDS], found[END + ITEM_IDS]))
-        ):
+        aux = hash_span(b, found[AT + NAME], found[END + NAME])
+        declared = False
+        for i in range(len(customs)):
+            declared = declared or customs[i] == aux
+        number_ok, value = number(b, found, VALUE, 0.0)
+        if not declared or not number_ok or abs(value) > NUMBER_MAX:
             return False
     else:
-        if found[ITEM_IDS] == NESTED:
+        category_ok, category, category_at, category_len = optional_id(b, found, CATEGORY)
+        price = money(b, found, PRICE)
+        number_ok, value = number(b, found, QUANTITY, 1.0)
+        dwell_ms = whole(b, found, DWELL_MS)
+        if not category_ok or price < -1 or not number_ok or not 0.0 < value <= QUANTITY_MAX:
             return False
-        item_ok, item, item_at, item_len = optional_id(b, found, ITEM_ID)
-        session = found[SESSION_ID]
-        session_ok = (
-            session == ABSENT or session == NULL or is_id(b, session, found[AT + SESSION_ID], found[END + SESSION_ID])
-        )
-        if not item_ok or not session_ok:
+        if (item == np.uint64(0) and kind != _SEARCH) or dwell_ms < -1 or not is_optional_text(found, QUERY):
             return False
-        if kind == _CUSTOM:
-            if found[NAME] != STRING:
-                return False
-            aux = hash_span(b, found[AT + NAME], found[END + NAME])
-            declared = False
-            for i in range(len(customs)):
-                declared = declared or customs[i] == aux
-            number_ok, value = number(b, found, VALUE, 0.0)
-            if not declared or not number_ok or abs(value) > NUMBER_MAX:
-                return False
-        else:
-            category_ok, category, category_at, category_len = optional_id(b, found, CATEGORY)
-            price = money(b, found, PRICE)
-            number_ok, value = number(b, found, QUANTITY, 1.0)
-            dwell_ms = whole(b, found, DWELL_MS)
-            if not category_ok or price < -1 or not number_ok or not 0.0 < value <= QUANTITY_MAX:
-                return False
-            if (item == np.uint64(0) and kind != _SEARCH) or dwell_ms < -1 or not is_optional_text(found, QUERY):
-                return False
     row, span = rows[n], spans[n]
     row.item = item
     row.category = category
@@ -245,6 +265,10 @@ def _record(b, p, e, oldest_ms, newest_ms, customs, contexts, seen, told, outer,
             return 0, 0
         p, q = outer[AT + LINES], outer[END + LINES]
         made = _lines(b, p, q, inner, rows, spans, n)
+        if made < 0:
+            return 0, 0
+    elif kind == _IMPRESSION:
+        made = _shown(b, outer, rows, spans, n)
         if made < 0:
             return 0, 0
     elif not _act(b, outer, kind, customs, rows, spans, n):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.goods import Goods
 from operators.kernels.candidates import (
     BESIDE,
     COMING_BACK,
@@ -16,6 +19,7 @@ from operators.kernels.candidates import (
     SLOT_NEIGHBOURS,
     WALKS,
 )
+from operators.kernels.list_rules import RULED, Rules, no_rules
 from operators.kernels.ranking import RUNG_BITS, Beside, Last, Lists, Popular, rank, rank_reference
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
@@ -25,6 +29,7 @@ from operators.kernels.remembered import (
 )
 from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
+from state.profile_table import AVAILABLE, FACT_ROW, UNAVAILABLE
 
 WEIGHTS = ListSettings().weights()[0]
 
@@ -49,6 +54,7 @@ def ranked_by_rung(
     popular: list[tuple[int, float]] | None = None,
     settings: ListSettings = ListSettings(),
     beside: Rows | None = None,
+    rules: Rules | None = None,
 ) -> list[RankedByRung]:
     """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
     neighbours of other items that are remembered."""
@@ -78,7 +84,15 @@ def ranked_by_rung(
     out_rungs = np.full(n, 77, np.uint64)
     lists = Lists(out_items, out_scores, because, out_n, out_rungs)
     known = Popular(popular_items, popular_scores)
-    rank(Beside(items, scores, counts), Last(recent, recent_n), settings.weights(), remembered, known, lists)
+    rank(
+        Beside(items, scores, counts),
+        Last(recent, recent_n),
+        settings.weights(),
+        remembered,
+        known,
+        rules or no_rules(n),
+        lists,
+    )
     rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(
         (1 << RUNG_BITS) - 1
     )
@@ -101,15 +115,8 @@ def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours
     return neighbours, history
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    size=st.integers(1, 200),
-    leave_out=st.sampled_from([0, 1, LEAVE_OUT_RECENT]),
-    second_step=st.sampled_from([0.0, 0.5, 1.0]),
-)
-@settings(max_examples=60, deadline=None)
-def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int, second_step: float) -> None:
-    """Items, scores, reasons and rungs are exactly the reference's, for many shoppers in one call."""
+def shop(seed: int, size: int) -> tuple[np.random.Generator, np.ndarray, list[Any], Rows, list[tuple[int, float]]]:
+    """A random shop: (generator, items, shoppers, neighbours that are remembered, what is popular)."""
     rng = np.random.default_rng(seed)
     # Hashes that share their low bits, so that the table of candidates collides.
     catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
@@ -123,13 +130,103 @@ def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out
         for item in places.values()
     }
     best_first = sorted(rng.uniform(1, 500, min(size, 50)).astype(np.float32).tolist(), reverse=True)
-    popular = list(zip(rng.choice(catalogue, len(best_first)).tolist(), best_first, strict=True))
-    popular = list({item: (item, score) for item, score in reversed(popular)}.values())[::-1]
+    drawn = rng.choice(catalogue, min(len(best_first), len(catalogue)), replace=False).tolist()
+    popular = list(zip(drawn, best_first, strict=False))
+    return rng, catalogue, shoppers, beside, popular
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 200),
+    leave_out=st.sampled_from([0, 1, LEAVE_OUT_RECENT]),
+    second_step=st.sampled_from([0.0, 0.5, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int, second_step: float) -> None:
+    """Items, scores, reasons and rungs are exactly the reference's, for many shoppers in one call."""
+    _, _, shoppers, beside, popular = shop(seed, size)
     chosen = ListSettings(leave_out=leave_out, second_step=second_step)
     weights = chosen.weights()
     expected = [rank_reference(neighbours, history, weights, beside, popular) for neighbours, history in shoppers]
     assert ranked_by_rung(shoppers, popular, chosen, beside) == expected
     assert LIST_LENGTH * RUNG_BITS <= 64 and len(RUNGS) <= 1 << RUNG_BITS
+
+
+def goods_of(categories: dict[int, int], out: set[int]) -> Goods:
+    """Goods that were told the categories (hashes) of items, and which are not to be shown."""
+    goods, facts = Goods(), np.zeros(len(categories | dict.fromkeys(out, 0)), FACT_ROW)
+    for fact, item in zip(facts, categories | dict.fromkeys(out, 0), strict=True):
+        fact["item"], fact["category"], fact["ts"] = item, categories.get(item, 0), 1
+        fact["available"] = UNAVAILABLE if item in out else AVAILABLE
+    goods.restore(facts)
+    return goods
+
+
+def rules_of(factors: list[dict[int, float]], goods: Goods | None = None, category_max: int = 0) -> Rules:
+    """Rules for shoppers, each given as factors of items."""
+    told = [(item, factor) for one in factors for item, factor in one.items()]
+    starts = np.cumsum([0, *map(len, factors)]).astype(np.int64)
+    goods = goods or Goods()
+    return Rules(np.array(told, RULED), starts, goods.table, np.array([goods.out, category_max], np.int64))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 200),
+    category_max=st.integers(0, 4),
+    share_out=st.sampled_from([0.0, 0.2, 0.9]),
+    share_ruled=st.sampled_from([0.0, 0.3, 1.0]),
+)
+@settings(max_examples=100, deadline=None)
+def test_rank_by_rules_says_what_the_plain_reference_says(
+    seed: int, size: int, category_max: int, share_out: float, share_ruled: float
+) -> None:
+    """The same with items that are not to be listed, that sink, and of which there may be only so many in a list."""
+    rng, catalogue, shoppers, beside, popular = shop(seed, size)
+    told = rng.choice(rng.integers(1, 2**64, 6, dtype=np.uint64), len(catalogue)).tolist()
+    categories = {i: c for i, c in zip(catalogue.tolist(), told, strict=True) if rng.random() < 0.8}
+    out = {item for item in catalogue.tolist() if rng.random() < share_out}
+    factors = [
+        {item: float(rng.choice([0.0, 0.5, 0.25])) for item in catalogue.tolist() if rng.random() < share_ruled}
+        for _ in shoppers
+    ]
+    rules = rules_of(factors, goods_of(categories, out), category_max)
+    weights = ListSettings().weights()
+    expected = [
+        rank_reference(*one, weights, beside, popular, its | dict.fromkeys(out, 0.0), categories, category_max)
+        for one, its in zip(shoppers, factors, strict=True)
+    ]
+    assert ranked_by_rung(shoppers, popular, beside=beside, rules=rules) == expected
+
+
+def test_of_two_factors_of_an_item_the_lesser_counts() -> None:
+    """What was bought stays out although it was shown in vain too."""
+    rules = Rules(np.array([(7, 0.0), (7, 0.5)], RULED), np.array([0, 2]), Goods().table, np.zeros(2, np.int64))
+    [found] = ranked_by_rung([([[(7, 1.0), (8, 0.5)]], [1])], [(7, 1.0)], rules=rules)
+    assert [item for item, *_ in found] == [8]
+
+
+def test_an_item_sinks_below_what_is_better_then_and_out_of_a_full_list() -> None:
+    """Also among what is popular; the reason and the rung stay."""
+    pairs = [(10 + k, 1.0 - k / 64) for k in range(LIST_LENGTH + 1)]
+    [found] = ranked_by_rung([([pairs], [1])], rules=rules_of([{10: 0.5}]))
+    assert [item for item, *_ in found] == [item for item, _ in pairs[1:]]
+    [found] = ranked_by_rung([([pairs[:3]], [1])], [(4, 2.0), (5, 1.0)], rules=rules_of([{10: 0.5, 4: 0.25}]))
+    assert found == [
+        *((11, 1.0 - 1 / 64, 1, BESIDE), (12, 1.0 - 2 / 64, 1, BESIDE), (10, 0.5, 1, BESIDE)),
+        *((5, float(np.float32(1) / np.float32(3)), 0, POPULAR), (4, float(np.float32(2 / 3) / 4), 0, POPULAR)),
+    ]
+
+
+def test_a_third_of_a_category_makes_room_for_the_next_best_of_others() -> None:
+    """Whatever rung it comes from; those whose category nobody told are not counted."""
+    goods = goods_of(dict.fromkeys((10, 11, 12, 4), 7 << 40) | {13: 8 << 40, 5: 8 << 40}, set())
+    pairs = [(10, 1.0), (11, 0.75), (12, 0.5), (13, 0.25), (14, 0.125), (15, 0.0625)]
+    popular = [(4, 3.0), (5, 2.0), (6, 1.0)]
+    [found] = ranked_by_rung([([pairs], [1])], popular, rules=rules_of([{}], goods, 2))
+    assert [item for item, *_ in found] == [10, 11, 13, 14, 15, 5, 6]
+    [found] = ranked_by_rung([([pairs[::-1]], [1])], popular, rules=rules_of([{10: 0.25}], goods, 1))
+    assert [item for item, *_ in found] == [11, 13, 14, 15, 6]
 
 
 def test_an_item_is_of_the_rung_that_gave_most() -> None:

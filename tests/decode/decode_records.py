@@ -183,10 +183,11 @@ def fields(rng: random.Random, odd: float) -> dict[str, Any]:
         },
         "ts": lambda: _ts(rng, odd),
         "name": lambda: rng.choice(["review", "é-mail"] if rng.random() > odd else ["share", None, 5, ""]),
-        "item_ids": lambda: [_id(rng, odd) for _ in range(rng.randrange(3))] if rng.random() > odd else 5,
+        "item_ids": lambda: [_id(rng, odd) for _ in range(rng.randrange(9))] if rng.random() > odd else 5,
         "lines": lambda: _lines(rng, odd),
         "context": lambda: _context(rng, odd),
         "granted": lambda: rng.choice([True, False] if rng.random() > odd else [1, None, "yes"]),
+        "available": lambda: rng.choice([True, False, None] if rng.random() > odd else [0, "no", []]),
         "attributes": lambda: _attributes(rng, odd),
     }
     some = ("category", "price", "quantity", "session_id", "device", "channel", "country", "dwell_ms")
@@ -201,7 +202,7 @@ def fields(rng: random.Random, odd: float) -> dict[str, Any]:
         "erase": {"request_id": 0.5},
         "identify": {"anonymous_id": 1},
         "profile": {"attributes": 1},
-        "item": {"item_id": 1, "category": 0.5, "price": 0.5, "brand": 0.3},
+        "item": {"item_id": 1, "category": 0.5, "price": 0.5, "brand": 0.3, "available": 0.5},
     }
     kind = rng.choice(list(shapes))
     shares = {"ts": 1.0, "user_id": 0.0 if kind == "item" else 1.0, "event_id": 0.6, "context": 0.3, **shapes[kind]}

@@ -196,6 +196,8 @@ def test_what_is_no_json_object_is_refused(data: bytes, reason: str) -> None:
         (VIEW | {"type": "item", "price": -1}, "bad_field", "price"),
         (VIEW | {"type": "item", "brand": "x" * 129}, "bad_field", "brand"),
         (VIEW | {"type": "item", "brand": 5}, "bad_field", "brand"),
+        (VIEW | {"type": "item", "available": 0}, "bad_field", "available"),
+        (VIEW | {"type": "item", "available": "no"}, "bad_field", "available"),
         (VIEW | {"ts": "yesterday"}, "bad_field", "ts"),
         (VIEW | {"ts": "2026-09-21T13:46:40"}, "bad_field", "ts"),
         (VIEW | {"ts": 1.79e12}, "bad_field", "ts"),

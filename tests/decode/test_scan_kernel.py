@@ -155,6 +155,16 @@ def test_every_prefix_of_a_record_is_left_to_the_authority() -> None:
         PURCHASE | {"lines": [LINE | {"quantity": -1, "category": "c"}] * 700, "currency": "EUR"},
         {"type": "custom", "ts": NOW_MS, "user_id": "u", "name": "é-mail", "value": -3.5},
         {"type": "impression", "ts": NOW_MS, "user_id": "u", "experiment": "e", "variant": "v", "item_ids": ["a", 5]},
+        {
+            "type": "impression",
+            "ts": NOW_MS,
+            "user_id": "u",
+            "experiment": 1,
+            "variant": "v",
+            "item_ids": ["größe"] * 1000,
+        },
+        {"type": "impression", "ts": NOW_MS, "user_id": "u", "experiment": "e", "variant": "v", "item_ids": []},
+        {"type": "impression", "ts": NOW_MS, "user_id": "u", "experiment": "e", "variant": "v", "item_ids": None},
     ],
 )
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), ("\n,\t", " :\r ")])
@@ -262,6 +272,45 @@ def test_a_line_in_the_middle_that_is_wrong_leaves_no_row_behind() -> None:
     assert status.tolist() == [0, 1, 0]
     assert rows["record"].tolist() == [0, 0, 2]
     assert rows["head"].tolist() == [1, 0, 1]
+
+
+SHOWN = {"type": "impression", "ts": NOW_MS, "user_id": "u1", "experiment": "e", "variant": "v"}
+SOME_IDS = st.lists(st.text(max_size=9) | st.integers(-9, 10**6) | st.none() | st.booleans(), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SOME_IDS, max_size=4), st.sampled_from([(",", ":"), (" , ", " : ")]), st.booleans())
+@example([["a", "b"], [], [7, 8, 9]], (",", ":"), False)
+def test_every_item_that_was_shown_is_a_row(
+    shown: list[list[object]], separators: tuple[str, str], ascii_only: bool
+) -> None:
+    """An impression is a row for each of its items, the first of them its head; one that tells none is a row too."""
+    events = [SHOWN | {"item_ids": ids, "event_id": f"e{n}"} for n, ids in enumerate(shown)]
+    try:
+        data = [json.dumps(event, separators=separators, ensure_ascii=ascii_only).encode() for event in events]
+    except UnicodeEncodeError:
+        return
+    agree(data)
+    rows, _, _, status, _ = scanned(batch(data))
+    expected = [max(len(ids), 1) for ids, left in zip(shown, status.tolist(), strict=True) if not left]
+    assert np.diff(np.flatnonzero(np.append(rows["head"], 1))).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "ids", ["[1 2]", "[1,]", "[,1]", "[1}", "[[1]]", '["a"', "[1.5]", '{"a":1}', "[-0]", f"[{'1,' * 1000}1]"]
+)
+def test_a_list_of_items_that_is_none_is_left_to_the_authority(ids: str) -> None:
+    """Nothing is taken of it, and the rows of the next record follow on those of the one before."""
+    wrong = json.dumps(SHOWN | {"item_ids": "?"}).replace('"?"', ids).encode()
+    agree([wrong])
+    rows, _, _, status, _ = scanned(batch([json.dumps(PURCHASE).encode(), wrong, json.dumps(VIEW).encode()]))
+    assert (status.tolist(), rows["record"].tolist()) == ([0, 1, 0], [0, 0, 2])
+
+
+def test_impressions_of_very_short_ids_find_their_way_all_the_same() -> None:
+    """Where more rows come of a batch than room is made for, the authority takes the rest."""
+    data = [json.dumps(SHOWN | {"item_ids": [1] * 999, "event_id": f"e{n}"}, separators=(",", ":")) for n in range(20)]
+    assert 0.2 < agree([one.encode() for one in data]) < 1.0
 
 
 @settings(max_examples=100, deadline=None)

@@ -109,6 +109,10 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             '[kafka]\nbootstrap = "broker"',
             'coterie.toml: kafka.bootstrap: "broker" is not a list of brokers (HOST:PORT,HOST:PORT)',
         ),
+        (
+            "[recommend.bought_days_by_category]\ncoffee = 1.5",
+            ("coterie.toml: recommend.bought_days_by_category.coffee: 1.5 is not a whole number of days (0 to 36500)"),
+        ),
         ("[kafka]\nclicks = 7", "coterie.toml: kafka.clicks: 7 is not a list"),
         ('[kafka]\nclicks = ["a", 7]', "coterie.toml: kafka.clicks[1]: 7 is not text"),
         (

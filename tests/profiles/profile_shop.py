@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from operators.decode import Decoder, Limits
+from operators.goods import Goods
 from operators.kernels.carts import load
 from operators.kernels.slabs import cells_of, slab_of
 from operators.profile_features import features
@@ -72,11 +73,12 @@ class Shop:
         parts: Sequence[str] = (),
         refusals: frozenset[str] = frozenset(),
         rules: PlacedRules | None = None,
+        goods: Goods | None = None,
         **settings: Any,
     ) -> None:
         self.metrics, self.names, self.parts = Metrics(), Names(), tuple(parts)
         self.settings = ProfileSettings(**{"custom_names": CUSTOM, "context_names": CONTEXT, **settings})
-        self.shards, self.cold, self.rules = shards, cold, rules
+        self.shards, self.cold, self.rules, self.goods = shards, cold, rules, goods
         self.decoder = self._decoder()
         self.steps = {f"u{n:03d}": self._step(n) for n in range(shards)}
         self.batches: list[ProfileBatch] = []
@@ -96,7 +98,8 @@ class Shop:
     def _step(self, shard: int) -> Profiles:
         cold = ColdStore(self.cold, f"profiles-{shard}", sync=False) if self.cold else None
         listed = frozenset(map(hash_text, self.parts))
-        return Profiles(shard, self.settings, self.metrics, cold=cold, parts=lambda: listed, rules=self.rules)
+        parts, rules, goods = (lambda: listed), self.rules, self.goods
+        return Profiles(shard, self.settings, self.metrics, cold=cold, parts=parts, rules=rules, goods=goods)
 
     def decode(self, lines: Sequence[bytes], part: str = "log") -> list[tuple[str, EventBatch | Pulse]]:
         """What is for the profile steps of some records, by the key of their shard."""
@@ -152,14 +155,18 @@ class Shop:
         return markers
 
     def resumed(
-        self, directory: Path, markers: dict[str, Marker] | None = None, rules: PlacedRules | None = None
+        self,
+        directory: Path,
+        markers: dict[str, Marker] | None = None,
+        rules: PlacedRules | None = None,
+        goods: Goods | None = None,
     ) -> Shop:
         """A new shop that resumes at a snapshot of this one, by way of its journals: one of now, if none is given; with
         the same rules, if no others are given."""
         if markers is None:
             markers = self.snapshot(directory)
         settings = {name: getattr(self.settings, name) for name in self.settings.__dataclass_fields__}
-        again = Shop(self.shards, self.cold, self.parts, self.refusals, rules or self.rules, **settings)
+        again = Shop(self.shards, self.cold, self.parts, self.refusals, rules or self.rules, goods, **settings)
         again.names, again._offset = self.names, self._offset
         again.decoder = again._decoder()
         for key, marker in markers.items():
@@ -339,6 +346,7 @@ def _record(draw: st.DrawFn, kind: str, ts: int, users: Sequence[str]) -> bytes:
         fields["event_id"] = f"e{event_id}"
     if kind == "item":
         told = {"category": st.sampled_from(CATEGORIES), "price": st.integers(0, 50), "brand": st.sampled_from("xyz")}
+        told["available"] = st.booleans()
         fields |= {"item_id": draw(st.sampled_from(ITEMS)), **draw(st.fixed_dictionaries({}, optional=told))}
         return json.dumps({"type": "item", "ts": ts, **fields}, ensure_ascii=False).encode()
     context = {name: st.sampled_from(values) for name, values in _CONTEXT.items()}
@@ -357,6 +365,7 @@ def _record(draw: st.DrawFn, kind: str, ts: int, users: Sequence[str]) -> bytes:
         fields["attributes"] = draw(_ATTRIBUTES)
     elif kind == "impression":
         fields |= {"experiment": "x", "variant": "a"}
+        fields |= draw(st.fixed_dictionaries({}, optional={"item_ids": st.lists(st.sampled_from(ITEMS), max_size=3)}))
     elif kind == "custom":
         fields["name"] = draw(st.sampled_from(CUSTOM))
         value = draw(st.sampled_from([None, 1, 2.5, -0.125, 1e6]))

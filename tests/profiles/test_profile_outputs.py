@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from profile_oracle import Oracle, OracleSettings
 from profile_shop import BEGIN_MS, CONTEXT, CUSTOM, DAY, HOUR, MINUTE, Shop, cuts, line, logs, order
 
+from operators.goods import Goods
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.goods import category_key
 from operators.visits import SplitVisits, split, split_reference
 from state.batches import FETCH, PAIR, TOUCH, ProfileBatch, item_key
 from state.hashing import hash_text
+from state.marks import ACTED_ON, BOUGHT, FORGOTTEN, SHOWN
 
 WEIGHTS = {"view": 1.0, "click": 1.0, "wishlist": 1.5, "add_to_cart": 2.0, "purchase": 3.0}
 
@@ -61,6 +65,21 @@ class Shoppers:
         return user, fate, acts, pairs, touches
 
 
+def marks_of(event: dict[str, Any], fate: str, any_shown: bool) -> list[tuple[int, int, int, int]]:
+    """What the rules of lists have to know of an event: (what, item, ts, pieces)."""
+    ts = event["ts"]
+    if fate == "erased":
+        return [(FORGOTTEN, 0, ts, 0)]
+    if fate not in ("taken", "late"):
+        return []
+    if event["type"] == "purchase":
+        lines = [(line["item_id"], round(line["quantity"] * 1000)) for line in event["lines"]]
+        return [(BOUGHT, hash_text(item), ts, pieces) for item, pieces in lines]
+    if "item_id" in event:
+        return [(ACTED_ON, hash_text(event["item_id"]), ts, 0)] if any_shown else []
+    return [(SHOWN, hash_text(item), ts, 0) for item in event.get("item_ids", ())]
+
+
 def days_of(log: list[bytes], part: slice) -> list[slice]:
     """A part of a log in parts that span no more than a day: those the step takes in in one go."""
     out, begin = [], part.start
@@ -78,10 +97,11 @@ def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
     """Row by row and in event order, against plain lists; who is told of without having acted comes behind."""
     log = data.draw(logs(most=60))
     shop, shoppers = Shop(inactivity_ttl_ms=4000 * DAY), Shoppers()
+    any_shown = False
     for part in (day for cut in cuts(data.draw, len(log)) for day in days_of(log, cut)):
         batches = shop.feed(*log[part])
         places, counts, erased, fresh = list[str](), dict[str, int](), set[str](), set[str]()
-        acts, pairs, touches = list[tuple[int, int, int]](), list[Any](), list[Any]()
+        acts, pairs, touches, marks = list[tuple[int, int, int]](), list[Any](), list[Any](), list[Any]()
         for record in log[part]:
             if b'"type": "item"' in record:
                 shoppers.oracle.take(record)
@@ -98,6 +118,9 @@ def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
                 erased.add(user)
                 fresh.discard(user)
                 counts[user] = 0
+            more = marks_of(json.loads(record), fate, any_shown)
+            any_shown |= SHOWN in [what for what, *_ in more]
+            marks += [(places.index(user), *one) for one in more]
             acts += [(places.index(user), *act) for act in told[0]]
             pairs += told[1]
             touches += told[2]
@@ -106,6 +129,7 @@ def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
             continue
         batch = batches[0]
         assert batch.acts.tolist() == acts
+        assert batch.marks[["position", "what", "item", "ts", "pieces"]].tolist() == marks
         assert [p[:2] for p in batch.pairs.tolist()] == [p[:2] for p in pairs]
         assert batch.pairs["weight"].tolist() == pytest.approx([p[2] for p in pairs], rel=1e-6)
         assert batch.touches.tolist() == touches
@@ -193,6 +217,37 @@ def test_item_events_fill_what_touches_leave_open() -> None:
     lamps = hash_text("lamps")
     assert touches["category"].tolist() == [0, lamps, lamps, lamps]
     assert touches["price"].tolist() == [-1, 30_000, 50_000, 40_000]
+
+
+def test_goods_know_what_the_shards_heard_and_know_it_again_after_a_resume(tmp_path: Path) -> None:
+    """Each shard tells all that `item` events told; categories of acts are a memory."""
+    goods = Goods()
+    shop = Shop(2, goods=goods)
+    shop.feed(
+        json.dumps({"type": "item", "ts": BEGIN_MS + 1, "item_id": "i", "category": "c", "available": False}).encode(),
+        json.dumps({"type": "item", "ts": BEGIN_MS, "item_id": "i", "category": "d", "available": True}).encode(),
+        json.dumps({"type": "item", "ts": BEGIN_MS, "item_id": "j", "price": 3}).encode(),
+        line("view", BEGIN_MS + 2, item_id="j", category="d"),
+        line("view", BEGIN_MS + 3, item_id="k", category="e"),
+    )
+    asked = np.array([hash_text(name) for name in "ijk"], np.uint64)
+    keys = [int(category_key(np.uint64(hash_text(name)))) for name in "cde"]
+    categories, out = goods.find(asked)
+    assert (categories.tolist(), out.tolist(), goods.size) == (keys, [True, False, False], 3)
+    goods = Goods()
+    shop.resumed(tmp_path, goods=goods)
+    categories, out = goods.find(asked)
+    assert (categories.tolist(), out.tolist(), goods.size) == ([keys[0], 0, 0], [True, False, False], 2)
+
+
+def test_purchases_tell_the_category_that_was_known() -> None:
+    """By the line, else by an `item` event."""
+    item = json.dumps({"type": "item", "ts": BEGIN_MS, "item_id": "i", "category": "c"}).encode()
+    lines = [{"item_id": name, "quantity": 1, "unit_price": 2} for name in "ij"] + [
+        {"item_id": "k", "category": "e", "quantity": -1, "unit_price": 2}
+    ]
+    (batch,) = Shop().feed(item, line("purchase", BEGIN_MS + 1, order_id="o", lines=lines))
+    assert batch.marks["category"].tolist() == [hash_text("c"), 0, hash_text("e")]
 
 
 def test_a_return_says_nothing_of_liking() -> None:

@@ -12,11 +12,13 @@ import redis
 from record_helpers import records
 from structlog.testing import capture_logs
 
+from operators.goods import Goods
 from operators.write_redis import RedisRefused, RedisSettings, RedisWriter, connect
 from state.flow_control import FlowControl
 from state.metrics import Metrics, read_samples
 from state.models import PopularModel
 from state.names import Names
+from state.profile_table import AVAILABLE, FACT_ROW, UNAVAILABLE
 from state.redis_keys import Keys, pack
 
 NOW = 1_900_000_000.0
@@ -28,9 +30,9 @@ class Sink:
     def __init__(self, url: str, state_id: str = "mine", **settings: float) -> None:
         self.metrics, self.control, self.names = Metrics(), FlowControl(1000), Names()
         given = {"timeout_seconds": 5.0, "backoff_seconds_max": 0.02, **settings}
-        self.writer = RedisWriter(
-            RedisSettings(url, **given), Keys(), self.metrics, self.control, self.names, state_id, (4, 8), lambda: NOW
-        )
+        self.goods = Goods()
+        told = (Keys(), self.metrics, self.control, self.names, state_id, (4, 8), lambda: NOW, self.goods)
+        self.writer = RedisWriter(RedisSettings(url, **given), *told)
         self.write = self.writer.write
 
     def retries(self) -> int:
@@ -61,6 +63,24 @@ def look(redis_url: str) -> Iterator[redis.Redis]:
 def versions(look: redis.Redis, *users: str) -> list[int | None]:
     found = [look.hget(f"coterie:user:{user}", "version") for user in users]
     return [None if v is None else int(v) for v in found]
+
+
+def test_popular_items_that_are_not_available_are_left_out_as_soon_as_that_is_told(
+    make: Callable[..., Sink], look: redis.Redis
+) -> None:
+    """Also where nothing new is popular; and they come back."""
+    sink = make()
+    facts = np.zeros(1, FACT_ROW)
+    facts["item"] = item = sink.names.learn("lamp")
+    other = sink.names.learn("clock")
+    sink.write([PopularModel(1, np.array([item, other], np.uint64), np.array([2.5, 1], np.float32))])
+    seen = []
+    for ts, available in enumerate((0, UNAVAILABLE, UNAVAILABLE, AVAILABLE), start=1):
+        facts["ts"], facts["available"] = ts, available
+        sink.goods.restore(facts)
+        sink.write([records({"ann": ts})])
+        seen.append([name for name, _ in json.loads(look.get("coterie:popular:all") or "")])
+    assert seen == [["lamp", "clock"], ["clock"], ["clock"], ["lamp", "clock"]]
 
 
 def test_records_catalogue_and_popular_items_arrive(make: Callable[..., Sink], look: redis.Redis) -> None:

@@ -18,9 +18,9 @@ from operators.contender import CONTENDERS, Comparison, Contender
 from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
-from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
-from operators.list_settings import ListSettings
+from operators.list_maker import ListMemory
+from operators.list_settings import LadderSettings, ListSettings
 from operators.list_tally import ListTally
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -88,8 +88,10 @@ class Steps:
         of_covisit = covisit_settings(settings, self.item_shards)
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
-        of_lists = PersonalizeSettings(transitions_max=settings.redis.transitions_max, rules=process.store.rules)
-        self._remembered = nothing_remembered()
+        of_lists = PersonalizeSettings(
+            ladder_settings(settings), transitions_max=settings.redis.transitions_max, rules=process.store.rules
+        )
+        self._lists = ListMemory.empty()
         self.tally, self.comparison = ListTally(), Comparison()
         self.contenders = contenders(settings)
         self.personalize = self._host(
@@ -101,7 +103,7 @@ class Steps:
                 names,
                 keys,
                 self._cold("personalize", s),
-                self._remembered,
+                self._lists,
                 self.tally,
                 self.contenders,
                 self.comparison,
@@ -148,7 +150,8 @@ class Steps:
             metrics.state_bytes.labels(f"profiles.{name}").set(sum(store.tables[name].nbytes for store in profiles))
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
-        metrics.state_bytes.labels("remembered").set(self._remembered.nbytes)
+        metrics.state_bytes.labels("remembered").set(self._lists.remembered.nbytes)
+        metrics.state_bytes.labels("segment_items").set(sum(column.nbytes for column in self._lists.segments))
         metrics.state_bytes.labels("tally").set(self.tally.slots.nbytes)
         self._writer.observe()
         names = self._process.names
@@ -287,6 +290,7 @@ def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
         popular_n=r.popular_n,
         popular_every_batches=r.popular_every_batches,
         popularity_half_life_days=r.popular_half_life_days,
+        categories_max=r.popular_categories,
     )
 
 
@@ -296,6 +300,12 @@ def contenders(settings: Settings) -> tuple[Contender, ...]:
     champion = ListSettings(**{name: getattr(given, name) for name in LIST_WEIGHTS})
     others: list[Any] = [given.challenger] if given.challenger else []
     return Contender(champion), *(Contender(replace(champion, **values)) for values in others)
+
+
+def ladder_settings(settings: Settings) -> LadderSettings:
+    """How lists are filled up."""
+    r = settings.recommend
+    return LadderSettings(tuple(r.ladder), r.ladder_measured, r.popular_half_life_days)
 
 
 def learn_settings(settings: Settings) -> LearnSettings:
@@ -315,6 +325,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
         challenger_params=dict(s.challenger_params),
         popular_n=settings.recommend.popular_n,
         popular_half_life_days=settings.recommend.popular_half_life_days,
+        categories_max=settings.recommend.popular_categories,
         seed=s.seed,
     )
 

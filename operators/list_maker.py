@@ -9,7 +9,17 @@ import numpy as np
 
 from operators.kernels.candidates import RECENT_FETCHED, RUNGS, SEGMENT, TRIED
 from operators.kernels.lists import collect_answers
-from operators.kernels.ranking import Beside, Ladder, Last, Lists, Popular, Shoppers, empty_lists, rank
+from operators.kernels.ranking import (
+    Beside,
+    Ladder,
+    Last,
+    Lists,
+    Popular,
+    Shoppers,
+    empty_lists,
+    rank,
+    unknown_shoppers,
+)
 from operators.kernels.remembered import REMEMBERED_ROWS, nothing_remembered, remember_rows
 from operators.kernels.rung_rates import best_first, compare_rungs, no_rates
 from operators.kernels.segment_items import SegmentItems, no_segment_items, note_segment_acts
@@ -79,16 +89,14 @@ class ListMaker:
 
         `answers` are ANSWER arrays of several item shards; `list_rows` int32 gives the list of each answer's place.
         `favourites` uint64[n] are the categories the shoppers like best (0: none), `segments` int32[n] the numbers of
-        their segments (-1: none); by default none of either is known.
+        their segments (-1: none); without both of them nothing is known.
         """
         n = len(recent)
         places = (n, RECENT_FETCHED, NEIGHBOURS)
         beside = Beside(np.empty(places, np.uint64), np.empty(places, np.float32), np.zeros(places[:2], np.uint8))
-        who = Shoppers(
-            np.zeros(n, np.uint64),
-            np.zeros(n, np.uint64) if favourites is None else favourites,
-            np.full(n, -1, np.int32) if segments is None else segments,
-        )
+        who = unknown_shoppers(n)
+        if favourites is not None and segments is not None:
+            who = who._replace(favourites=favourites, segments=segments)
         for rows in answers:
             collect_answers(rows, list_rows, *beside, who.categories)
             self.remember(rows, list_rows, recent)

@@ -76,6 +76,11 @@ class Shoppers(NamedTuple):
     """int32[n]: number of the segment; -1: none"""
 
 
+def unknown_shoppers(n: int) -> Shoppers:
+    """Nothing is known of n shoppers."""
+    return Shoppers(np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.full(n, -1, np.int32))
+
+
 class Popular(NamedTuple):
     """Popular items, best first."""
 
@@ -156,13 +161,18 @@ def _best(table, used, candidates, last, left_out, best):
 
 
 @kernel
-def _fill_up(lists, n, most, items, scores, begin, end, last, left_out, rung, why):
-    """Put items[begin:end], best first, at the end of list n as far as there is room, at most so many. An item's score
-    is its share of scores[begin:end], but never above that of the item before it."""
-    size = np.int64(lists.counts[n])
+def _total(scores, begin, end):
     total = np.float32(0.0)
     for p in range(begin, end):
         total += np.float32(scores[p])
+    return total
+
+
+@kernel
+def _fill_up(lists, n, most, items, scores, begin, end, total, last, left_out, rung, why):
+    """Put items[begin:end], best first, at the end of list n as far as there is room, at most so many. An item's score
+    is its share of `total`, that of scores[begin:end], but never above that of the item before it."""
+    size = np.int64(lists.counts[n])
     for p in range(begin, end):
         if size == LIST_LENGTH or most == 0:
             break
@@ -192,12 +202,13 @@ def _from_category(lists, n, most, known, category, last, left_out):
         return most
     before = np.int64(lists.counts[n])
     begin, end = known.starts[k], known.starts[k + 1]
-    _fill_up(lists, n, most, known.items, known.scores, begin, end, last, left_out, CATEGORY, category)
+    total = _total(known.scores, begin, end)
+    _fill_up(lists, n, most, known.items, known.scores, begin, end, total, last, left_out, CATEGORY, category)
     return most - (np.int64(lists.counts[n]) - before)
 
 
 @kernel
-def _from_rung(lists, n, rung, most, who, ladder, last, left_out):
+def _from_rung(lists, n, rung, most, who, ladder, popular_total, last, left_out):
     """Fill list n up from one rung of the ladder, at most so many places."""
     if rung == CATEGORY:
         category, favourite = who.categories[n], who.favourites[n]
@@ -210,15 +221,16 @@ def _from_rung(lists, n, rung, most, who, ladder, last, left_out):
         if place >= 0:
             of_it = np.int64(of.counts[place])
             items, weights = of.items[place], of.weights[place]
-            _fill_up(lists, n, most, items, weights, 0, of_it, last, left_out, SEGMENT, np.uint64(number))
+            total = _total(weights, 0, of_it)
+            _fill_up(lists, n, most, items, weights, 0, of_it, total, last, left_out, SEGMENT, np.uint64(number))
     else:
-        popular = ladder.popular
-        end = len(popular.items)
-        _fill_up(lists, n, most, popular.items, popular.scores, 0, end, last, left_out, POPULAR, np.uint64(0))
+        of_all = ladder.popular
+        end, why = len(of_all.items), np.uint64(0)
+        _fill_up(lists, n, most, of_all.items, of_all.scores, 0, end, popular_total, last, left_out, POPULAR, why)
 
 
 @kernel
-def _climb(lists, n, who, ladder, last, left_out):
+def _climb(lists, n, who, ladder, popular_total, last, left_out):
     """Fill list n up, rung by rung: first the best one but for what the others are to have, then those, then whatever
     is free."""
     free = LIST_LENGTH - np.int64(lists.counts[n])
@@ -228,10 +240,10 @@ def _climb(lists, n, who, ladder, last, left_out):
         for k in range(rungs):
             most = free - (rungs - 1) * tried if k == 0 else tried
             if most > 0:
-                _from_rung(lists, n, ladder.order[k], most, who, ladder, last, left_out)
+                _from_rung(lists, n, ladder.order[k], most, who, ladder, popular_total, last, left_out)
     for k in range(rungs):
         if lists.counts[n] < LIST_LENGTH:
-            _from_rung(lists, n, ladder.order[k], LIST_LENGTH, who, ladder, last, left_out)
+            _from_rung(lists, n, ladder.order[k], LIST_LENGTH, who, ladder, popular_total, last, left_out)
 
 
 @kernel
@@ -249,6 +261,7 @@ def rank(beside, last, who, weights, remembered, ladder, lists):
     beside, last, who, weights, remembered, ladder, lists = borrowed(
         (beside, last, who, weights, remembered, ladder, lists)
     )
+    popular_total = _total(ladder.popular.scores, 0, len(ladder.popular.scores))
     for n in range(len(lists.counts)):
         recent, known = last.items[n], np.int64(last.known[n])
         given = gather(beside.items[n], beside.scores[n], beside.counts[n], recent, known, weights, remembered, gifts)
@@ -264,7 +277,7 @@ def rank(beside, last, who, weights, remembered, ladder, lists):
         lists.counts[n] = size
         lists.rungs[n] = rungs
         if size < LIST_LENGTH:
-            _climb(lists, n, who, ladder, recent, left_out)
+            _climb(lists, n, who, ladder, popular_total, recent, left_out)
         for k in range(np.int64(lists.counts[n]), LIST_LENGTH):
             lists.items[n, k] = 0
             lists.scores[n, k] = 0.0

@@ -149,8 +149,8 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
         (
             '[recommend]\nladder = ["categry"]',
             (
-                'coterie.toml: recommend.ladder: ["categry"] holds "categry", which is none of category, segment, popular;'
-                ' did you mean "category"?'
+                'coterie.toml: recommend.ladder: ["categry"] holds "categry", which is none of category, segment,'
+                ' popular; did you mean "category"?'
             ),
         ),
         (

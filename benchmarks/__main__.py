@@ -8,6 +8,7 @@ from benchmarks.agreement import agreement
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
+from benchmarks.recommendation_cold import recommendation_cold
 from benchmarks.recommendation_costs import recommendation_costs
 from benchmarks.recommendation_replay import recommendation_replay
 from benchmarks.recommendations import recommendations
@@ -38,6 +39,7 @@ for _command in (
     recommendations,
     recommendation_costs,
     recommendation_replay,
+    recommendation_cold,
     agreement,
     soak,
 ):

@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.recommendation_peers import LENGTH
 from operators.covisit import Covisit, CovisitSettings
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.list_types import Lists
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
-from operators.kernels.ranking import Lists, Popular
 from operators.kernels.sessions import join, recent_since, remember
 from operators.list_maker import ListMaker
 from operators.list_settings import ListSettings
@@ -21,12 +21,12 @@ from state.batches import (
     TOUCH,
     AnswerBatch,
     FetchBatch,
-    ShardPopularity,
     VisitBatch,
 )
 from state.compiled import kernel
 from state.hashing import finish
 from state.metrics import Metrics
+from state.models import PopularModel, ShardPopularity
 from state.profile_table import SESSION_ROW
 from state.table import HashIndex
 
@@ -131,7 +131,7 @@ class Ours:
     def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
         for popular in said:
             if isinstance(popular, ShardPopularity):
-                self._lists.popular = Popular(popular.items, popular.scores)
+                self._lists.popular = PopularModel(0, popular.items, popular.scores)
 
     def _ask(self, fetches: np.ndarray) -> list[np.ndarray]:
         said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches)])])
@@ -150,8 +150,8 @@ class Ours:
         fetches = np.empty(n * RECENT_FETCHED, FETCH)
         asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
         answers = self._ask(fetches[:asked])
-        beside, last = self._lists.lay_out(answers, np.arange(n, dtype=np.int32), recent, recent_n)
-        return self._lists.make(beside, last, self._weights.in_force)
+        laid_out = self._lists.lay_out(answers, np.arange(n, dtype=np.int32), recent, recent_n)
+        return self._lists.make(*laid_out, self._weights.in_force)
 
     def size(self) -> tuple[int, int]:
         """Items known, and the bytes they take."""

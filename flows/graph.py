@@ -21,10 +21,9 @@ from state.batches import (
     Pulse,
     ScoredBatch,
     SegmentCounts,
-    ShardPopularity,
     user_key,
 )
-from state.models import PopularModel, SegmentModel
+from state.models import PopularModel, SegmentModel, ShardPopularity
 from state.samples import lessons_of
 
 Keyed = tuple[str, Any]

@@ -281,6 +281,21 @@ class Learn(Section):
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of the random generators.")
 
 
+LADDER = ("category", "segment", "popular")
+"""What may fill lists up."""
+
+
+def _rungs(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in LADDER:
+            near = difflib.get_close_matches(name, LADDER, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            raise _refuse(f'holds "{name}", which is none of {", ".join(LADDER)}{hint}')
+    if len(set(names)) < len(names) or not names:
+        raise _refuse("is empty, or names a rung twice; at least one is needed, each once")
+    return names
+
+
 LIST_WEIGHTS = ("earlier_factor", "second_step", "coming_back", "coming_back_factor", "learn_weights")
 """What a challenger's lists may have other values of."""
 
@@ -301,6 +316,18 @@ class Recommend(Section):
     )
     popular_every_batches: int = Field(
         16, ge=1, le=100_000, description="An item shard tells its popular items once in so many batches."
+    )
+    popular_categories: int = Field(
+        1000, ge=1, le=10_000, description="Of so many of the largest categories it is kept what is popular in them."
+    )
+    ladder: Annotated[Words, AfterValidator(_rungs)] = Field(
+        ("category", "popular"),
+        description="What fills lists up where nothing stands beside the last items: what is popular in the category of"
+        ' the current item and in the favourite one ("category"), among the shoppers of the segment ("segment"), in the'
+        ' whole shop ("popular").',
+    )
+    ladder_measured: bool = Field(
+        True, description="Whether the rung that is hit most often goes first; else, and to begin with, as given."
     )
     earlier_factor: float = Field(
         0.5, ge=0, le=1, description="What stands beside an earlier item counts so much of what stands beside the next."

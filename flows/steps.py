@@ -19,9 +19,9 @@ from operators.covisit import Covisit, CovisitSettings
 from operators.dead_letters import DeadLetterFile
 from operators.decode import Decoder, Limits
 from operators.goods import Goods
-from operators.kernels.remembered import nothing_remembered
 from operators.learn import Learner, LearnSettings
-from operators.list_settings import ListSettings, RuleSettings
+from operators.list_maker import ListMemory
+from operators.list_settings import LadderSettings, ListSettings, RuleSettings
 from operators.list_tally import ListTally
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.profile_settings import DAY_MS, HOUR_MS, ProfileSettings
@@ -93,9 +93,12 @@ class Steps:
         self.covisit = self._host("covisit", lambda s: Covisit(s, metrics, of_covisit), self._item_shard, _visits)
         self.score = self._host("score", lambda s: Score(s, metrics, cold=self._cold("score", s)), _user_shard, _rows)
         of_lists = PersonalizeSettings(
-            list_rules=of_rules, transitions_max=settings.redis.transitions_max, rules=process.store.rules
+            ladder_settings(settings),
+            list_rules=of_rules,
+            transitions_max=settings.redis.transitions_max,
+            rules=process.store.rules,
         )
-        self._remembered = nothing_remembered()
+        self._lists = ListMemory.empty()
         self.tally, self.comparison = ListTally(), Comparison()
         self.contenders = contenders(settings)
         self.personalize = self._host(
@@ -107,7 +110,7 @@ class Steps:
                 names,
                 keys,
                 self._cold("personalize", s),
-                self._remembered,
+                self._lists,
                 self.tally,
                 self.contenders,
                 self.comparison,
@@ -156,7 +159,8 @@ class Steps:
             metrics.state_bytes.labels(f"profiles.{name}").set(sum(store.tables[name].nbytes for store in profiles))
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
-        metrics.state_bytes.labels("remembered").set(self._remembered.nbytes)
+        metrics.state_bytes.labels("remembered").set(self._lists.remembered.nbytes)
+        metrics.state_bytes.labels("segment_items").set(sum(column.nbytes for column in self._lists.segments))
         metrics.state_bytes.labels("goods").set(self._goods.nbytes)
         metrics.state_bytes.labels("tally").set(self.tally.slots.nbytes)
         self._writer.observe()
@@ -296,6 +300,7 @@ def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
         popular_n=r.popular_n,
         popular_every_batches=r.popular_every_batches,
         popularity_half_life_days=r.popular_half_life_days,
+        categories_max=r.popular_categories,
     )
 
 
@@ -320,6 +325,12 @@ def list_rules(settings: Settings) -> RuleSettings:
     )
 
 
+def ladder_settings(settings: Settings) -> LadderSettings:
+    """How lists are filled up."""
+    r = settings.recommend
+    return LadderSettings(tuple(r.ladder), r.ladder_measured, r.popular_half_life_days)
+
+
 def learn_settings(settings: Settings) -> LearnSettings:
     """How segments and propensities are learnt."""
     s = settings.learn
@@ -337,6 +348,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
         challenger_params=dict(s.challenger_params),
         popular_n=settings.recommend.popular_n,
         popular_half_life_days=settings.recommend.popular_half_life_days,
+        categories_max=settings.recommend.popular_categories,
         seed=s.seed,
     )
 

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+from operators.kernels.list_types import Lists
 from operators.kernels.lists import find_ranks
-from operators.kernels.ranking import Lists
 from operators.list_settings import ListSettings
 from operators.part_weights import PartWeights
 from state.batches import LIST_LENGTH

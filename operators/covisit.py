@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from operators.kernels import neighbours
+from operators.kernels.category_popular import categories_of, no_categories, note_popular
 from operators.kernels.neighbours import ITEM_ROW, SHARD_ROW
-from state.batches import ANSWER, PAIR, TOUCH, AnswerBatch, FetchBatch, ShardPopularity, VisitBatch
+from state.batches import ANSWER, PAIR, TOUCH, AnswerBatch, FetchBatch, VisitBatch
 from state.metrics import Metrics
+from state.models import CATEGORY_ITEMS, ByCategory, ShardPopularity
 from state.table import HashIndex, Table
 
 DAY_MS = 86_400_000
@@ -25,7 +28,8 @@ class CovisitSettings:
     `half_lives_events` (long, short): after so many events of the whole shop a co-visit counts half; a shard counts the
     pairs it sees, which are its 1 / `item_shards` of all. `short_weight`: what the short share adds to a score.
     `items_max` bounds the rows of a shard: past it new items are not taken in. `popular_n` items are told every
-    `popular_every_batches` calls, their popularity halving in `popularity_half_life_days` of event time.
+    `popular_every_batches` calls, their popularity halving in `popularity_half_life_days` of event time; those of up to
+    `categories_max` categories once in `categories_every` such tellings, at first more often.
     """
 
     item_shards: int = 16
@@ -35,6 +39,8 @@ class CovisitSettings:
     popular_n: int = 100
     popular_every_batches: int = 16
     popularity_half_life_days: float = 3.0
+    categories_max: int = 1000
+    categories_every: int = 16
 
     @property
     def half_lives_pairs(self) -> tuple[float, float]:
@@ -42,13 +48,21 @@ class CovisitSettings:
         long, short = (max(1.0, events * PAIRS_PER_EVENT / self.item_shards) for events in self.half_lives_events)
         return long, short
 
+    @property
+    def told_of_category(self) -> int:
+        """How many items of a category a shard tells. Items are spread over the shards by their hashes: of the
+        CATEGORY_ITEMS most popular ones hardly ever more than these are in the same shard."""
+        share = CATEGORY_ITEMS / self.item_shards
+        return min(CATEGORY_ITEMS, math.ceil(share + 4.0 * math.sqrt(share)))
+
 
 class Covisit:
     """Learns which items are visited together, and answers what to show beside an item.
 
     In: VisitBatch of one item shard: pairs and touches in event order, then questions. Out: one AnswerBatch for each
     question, which knows every pair of the call, an ANSWER row for each fetch (count 0 for an item that is not known);
-    and, at the first call, every `popular_every_batches` calls and at the end, the shard's most popular items.
+    and, at the first call, every `popular_every_batches` calls and at the end, the shard's most popular items, and at
+    times those of its larger categories (`operators.kernels.category_popular`).
 
     Keeps a row of ITEM_ROW for each item (560 bytes and some 24 in the index), at most `items_max`: items that come
     later are left out (counted in `evictions{component="items"}`, once a call) until the state is made anew. The
@@ -73,6 +87,7 @@ class Covisit:
         # those of the last look and the items touched since.
         self._popular = np.empty(0, np.int32)
         self._touched: list[np.ndarray] = []
+        self._by_category = no_categories(settings.categories_max)
 
     @property
     def nbytes(self) -> int:
@@ -83,20 +98,24 @@ class Covisit:
         """Learn all of `values`, then answer all of their questions."""
         self._learn(_joined([v.touches for v in values], TOUCH), _joined([v.pairs for v in values], PAIR))
         out: list[AnswerBatch | ShardPopularity] = [*self._answers([f for v in values for f in v.fetches])]
-        if self._calls % self.settings.popular_every_batches == 0:
-            out.append(self._popularity())
+        tellings, between = divmod(self._calls, self.settings.popular_every_batches)
+        if between == 0:
+            often = self.settings.categories_every
+            early = tellings < often and tellings & (tellings - 1) == 0  # while most is new
+            out.append(self._popularity(early or tellings % often == 0))
         self._calls += 1
         return out
 
     def finish(self) -> list[AnswerBatch | ShardPopularity]:
         """The shard's most popular items, a last time."""
-        return [self._popularity()]
+        return [self._popularity(categories=True)]
 
     def restored(self) -> None:
         """Rebuild the index and find the most popular items, from the tables."""
         self._index.rebuild(self.items.rows["item"][: self.items.size])
         self._popular = np.empty(0, np.int32)
         self._touched = [np.arange(self.items.size, dtype=np.int32)]
+        self._by_category = categories_of(self.items.rows[: self.items.size], self.settings.categories_max)
 
     def _learn(self, touches: np.ndarray, pairs: np.ndarray) -> None:
         rows = self._rows_of(np.concatenate([touches["item"], pairs["row"]]))
@@ -104,6 +123,7 @@ class Covisit:
         items, dirty, state = self.items.rows, self.items.dirty, self.state.rows
         if len(touches):
             neighbours.touch(items, dirty, touched, touches, state, self._half_life_ms)
+            note_popular(items, touched, touches, self._half_life_ms, self._by_category)
             self._touched.append(touched)
         if len(pairs):
             neighbours.update(items, dirty, paired, pairs, state, self._rates)
@@ -147,7 +167,7 @@ class Covisit:
             for q, end in zip(questions, ends, strict=True)
         ]
 
-    def _popularity(self) -> ShardPopularity:
+    def _popularity(self, categories: bool) -> ShardPopularity:
         popularity = self.items.rows["popularity"]
         floor = popularity[self._popular].min() if len(self._popular) == self.settings.popular_n else -np.inf
         candidates = np.concatenate([self._popular, *self._touched])
@@ -158,7 +178,27 @@ class Covisit:
         self._touched = []
         ts = int(self.state.rows["event_ts"][0])
         scores = np.exp2(popularity[self._popular] - ts / self._half_life_ms).astype(np.float32)
-        return ShardPopularity(self.shard, self.items.rows["item"][self._popular], scores, ts)
+        by_category = self._of_categories(ts) if categories else None
+        return ShardPopularity(self.shard, self.items.rows["item"][self._popular], scores, ts, by_category)
+
+    def _of_categories(self, ts: int) -> ByCategory:
+        """The most popular items of each category that is kept, with their fading weights at `ts`."""
+        known, used = self._by_category, int(self._by_category.used[0])
+        # One that moved to another category since it was touched is not told; such are few.
+        looked_at = min(self.settings.told_of_category + 2, CATEGORY_ITEMS)
+        order = np.argsort(known.categories[:used])
+        rows = known.rows[:used, :looked_at][order]
+        there = np.arange(looked_at) < known.counts[order, None]
+        there &= self.items.rows["category"][rows] == known.categories[order, None]
+        there &= np.cumsum(there, axis=1) <= self.settings.told_of_category
+        some = there.any(axis=1)
+        scores = np.exp2(known.popularity[:used, :looked_at][order][there] - ts / self._half_life_ms)
+        return ByCategory(
+            known.categories[order[some]],
+            np.concatenate([[0], np.cumsum(there[some].sum(axis=1))]).astype(np.int64),
+            self.items.rows["item"][rows[there]],
+            scores.astype(np.float32),
+        )
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:

@@ -18,6 +18,21 @@ LEAVE_OUT_RECENT = RECENT_ITEMS
 
 
 @dataclass(frozen=True, slots=True)
+class LadderSettings:
+    """How the places of a list are filled up that nothing speaks for in particular.
+
+    `rungs`, some of LADDER, in the order in which they are asked; where it is `measured`, to begin with: then the one
+    goes first that is hit most often (`operators.kernels.rung_rates`), and each of the others has one in TRIED of the
+    places, so that it goes on being measured. An act counts half in its segment after `segment_half_life_days` of event
+    time.
+    """
+
+    rungs: tuple[str, ...] = ("category", "popular")
+    measured: bool = True
+    segment_half_life_days: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
 class ListSettings:
     """How a list is ranked. Scores are shares of an item's row of neighbours, 0 to 1 and above 0.
 

@@ -14,8 +14,8 @@ from collections.abc import Hashable
 import numpy as np
 from river import optim
 
+from operators.kernels.list_types import Beside, Last, Lists
 from operators.kernels.parts import CURRENT, PARTS, parts_of
-from operators.kernels.ranking import Beside, Last, Lists
 from operators.list_settings import ListSettings
 
 SHOPPERS_PER_SAMPLE = 8

@@ -20,10 +20,10 @@ from operators.goods import Goods
 from operators.held_items import HeldItems
 from operators.kernels import redis_commands as commands
 from operators.kernels.list_rules import Rules
+from operators.kernels.list_types import Beside, Last, Lists, Shoppers
 from operators.kernels.lists import choose, find_ranks, hits_by_rung, keep
-from operators.kernels.ranking import Lists, Popular
-from operators.list_maker import ListMaker
-from operators.list_settings import ListSettings, RuleSettings
+from operators.list_maker import ListMaker, ListMemory
+from operators.list_settings import LadderSettings, ListSettings, RuleSettings
 from operators.list_tally import ListTally
 from state.batches import (
     LIST_LENGTH,
@@ -73,6 +73,7 @@ class PersonalizeSettings:
     stream of transitions.
     """
 
+    ladder: LadderSettings = field(default_factory=LadderSettings)
     list_rules: RuleSettings = field(default_factory=RuleSettings)
     rescored_by: float = 0.02
     transitions_max: int = 100_000
@@ -104,7 +105,7 @@ class Personalize:
         names: Names,
         keys: Keys,
         cold: ColdStore | None = None,
-        remembered: np.ndarray | None = None,
+        memory: ListMemory | None = None,
         tally: ListTally | None = None,
         contenders: Sequence[Contender] = (),
         comparison: Comparison | None = None,
@@ -125,7 +126,7 @@ class Personalize:
         self._keys = keys
         self._waiting: dict[int, _Waiting] = {}
         self._early: dict[int, list[np.ndarray]] = {}
-        self._lists = ListMaker(remembered)
+        self._lists = ListMaker(settings.ladder, memory)
         self.tally = ListTally() if tally is None else tally
         self._texts, self._bounds = keys.record_texts()
         self._rules = [name.encode() for name in settings.rules]
@@ -133,7 +134,7 @@ class Personalize:
         command = pack("XADD", keys.transitions, "MAXLEN", "~", settings.transitions_max, "*")
         self._transition_head = command.replace(b"*6\r\n", b"*18\r\n", 1)  # six words, and twelve of the fields
         self._scratch = np.empty(_SCRATCH, np.uint8)
-        self._because_popular = np.frombuffer(b'"popular"', np.uint8)
+        self._because = commands.rule_texts(commands.REASONS)
         self.judged = np.zeros(3)
         """Cases, hits and the sum of reciprocal ranks of this run."""
 
@@ -146,15 +147,17 @@ class Personalize:
         self._cold.before_snapshot()
 
     def extra_state(self) -> bytes:
-        """What a snapshot needs besides the tables: the popular items this shard last heard of, and the weights of the
-        lists' parts that its process has learned."""
+        """What a snapshot needs besides the tables: the popular items this shard last heard of, without those of
+        categories, which are many and told again after a start, and the weights of the lists' parts that its process
+        has learned."""
         learned = [contender.weights.state() for contender in self._contenders]
-        return pickle.dumps((tuple(self._lists.popular), learned), protocol=5)
+        popular = self._lists.popular
+        return pickle.dumps((popular.version, popular.items, popular.scores, learned), protocol=5)
 
     def restore_extra(self, state: bytes) -> None:
         """Take up what `extra_state` gave."""
-        popular, learned = pickle.loads(state)
-        self._lists.popular = Popular(*popular)
+        *popular, learned = pickle.loads(state)
+        self._lists.popular = PopularModel(*popular)
         for contender, weights in zip(self._contenders, learned, strict=False):  # a challenger may be new, or gone
             contender.weights.take_up(weights)
 
@@ -162,7 +165,7 @@ class Personalize:
         """Take values as they come; a write batch for each scored batch that is now complete, in their order."""
         for value in values:
             if isinstance(value, PopularModel):
-                self._lists.popular = Popular(value.items, value.scores)
+                self._lists.popular = value
             elif isinstance(value, ScoredBatch):
                 early = self._early.pop(value.profiles.sequence, [])
                 self._waiting[value.profiles.sequence] = _Waiting(value, early)
@@ -198,6 +201,7 @@ class Personalize:
         self._judge(scored, table)
         who, list_rows = np.empty(n, np.int32), np.empty(n, np.int32)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
+        favourites, segments = np.empty(n, np.uint64), np.empty(n, np.int32)
         by, alive_ts = (
             self._settings.rescored_by,
             scored.profiles.watermark_ts - self._keys.inactivity_ttl_seconds * 1000,
@@ -213,11 +217,13 @@ class Personalize:
             list_rows,
             recent,
             recent_n,
+            favourites,
+            segments,
         )
         who = who[:n_who]
         rules = self._held.rules(profiles, list_rows, n_lists, table)
-        rows = profiles["row"][list_rows >= 0]
-        lists = self._make(answers, list_rows, recent[:n_lists], recent_n[:n_lists], rows, rules)
+        of_lists = [column[:n_lists] for column in (recent, recent_n, favourites, segments)]
+        lists = self._make(profiles["row"][list_rows >= 0], rules, *self._lists.lay_out(answers, list_rows, *of_lists))
         batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists.items, lists.counts, lists.rungs)
         self.tally.note_lists(lists.items, lists.counts, lists.rungs)
@@ -238,30 +244,25 @@ class Personalize:
         judged = ranks >= 0
         found, row_of_act = ranks[ranks > 0], rows[acts["position"]]
         self.judged += np.array((np.count_nonzero(judged), len(found), (1.0 / found).sum()))
-        self.tally.hits += hits_by_rung(ranks, held["rungs"][row_of_act])
+        rungs = held["rungs"][row_of_act]
+        self.tally.hits += hits_by_rung(ranks, rungs)
+        self._lists.note_ranks(ranks, held["count"][row_of_act], rungs)
         self.tally.note_acts(acts)
+        self._lists.note_acts(acts, profiles, scored.scores)
         turned_to = row_of_act[judged], acts["item"][judged]
         self._champion.weights.learn(self.shard, *turned_to)
         if self._challenger:
             self._challenger.judge(acts, rows, ranks)
             self._challenger.weights.learn(self.shard, *turned_to)
 
-    def _make(
-        self,
-        answers: list[np.ndarray],
-        list_rows: np.ndarray,
-        recent: np.ndarray,
-        recent_n: np.ndarray,
-        rows: np.ndarray,
-        rules: Rules,
-    ) -> Lists:
+    def _make(self, rows: np.ndarray, rules: Rules, beside: Beside, last: Last, shoppers: Shoppers) -> Lists:
         """New lists of the shoppers `rows`, the champion's; the challenger's are only kept."""
-        beside, last = self._lists.lay_out(answers, list_rows, recent, recent_n)
-        lists = self._lists.make(beside, last, self._champion.weights.in_force, rules)
-        self._champion.weights.note(self.shard, rows, beside, last, self._lists.remembered, lists)
+        lists = self._lists.make(beside, last, shoppers, self._champion.weights.in_force, rules)
+        remembered = self._lists.memory.remembered
+        self._champion.weights.note(self.shard, rows, beside, last, remembered, lists)
         if self._challenger:
-            others = self._lists.make(beside, last, self._challenger.weights.in_force, rules)
-            self._challenger.weights.note(self.shard, rows, beside, last, self._lists.remembered, others)
+            others = self._lists.make(beside, last, shoppers, self._challenger.weights.in_force, rules)
+            self._challenger.weights.note(self.shard, rows, beside, last, remembered, others)
             self._challenger.keep(rows, others)
         return lists
 
@@ -286,13 +287,13 @@ class Personalize:
                 profiles,
                 scored.profiles.ids,
                 scored.scores,
-                lists[:4],
+                lists,
                 list_rows,
                 self._texts,
                 self._bounds,
                 self._rule_texts,
                 directory,
-                self._because_popular,
+                self._because,
                 self._scratch,
                 out,
                 starts,

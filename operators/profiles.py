@@ -347,8 +347,8 @@ class Profiles:
         ids = store.ids.rows.view(np.uint8)
         gap = self.settings.session_gap_ms
         _, n_fetches = describe(
-            profiles, sessions, slabs.cells, ids, w.who, places, w.flags, acted, now, gap, out, id_bytes, fetches,
-            RECENT_FETCHED,
+            profiles, sessions, slabs.cells, slabs.values, ids, w.who, places, w.flags, acted, now, gap, out, id_bytes,
+            fetches, RECENT_FETCHED,
         )  # fmt: skip
         look_again(profiles, sessions, slabs, w.who, places, now, self._limits, store.due, store.change)
         store.place_of[who] = -1

@@ -121,6 +121,7 @@ PROFILE = np.dtype(
         ("erased", "u1"),  # the shopper goes: delete the record, clear the row
         ("recent_n", "u1"),
         ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
+        ("favourite", "u8"),  # the category of the greatest fading weight; 0: none is known
         ("x", "f4", (DIMENSIONS,)),  # state.features.MODEL_FEATURES, natural units
     ],
     align=True,
@@ -140,6 +141,7 @@ TOUCH = np.dtype([("item", "u8"), ("category", "u8"), ("ts", "i8"), ("price", "i
 
 ANSWER = np.dtype(
     [
+        ("category", "u8"),  # of the item that was asked for; 0: not known
         ("position", "i4"),
         ("slot", "u1"),
         ("count", "u1"),
@@ -305,16 +307,6 @@ class DeadLetters:
     """Dead letters on their way to the dead letter sink."""
 
     letters: list[DeadLetter]
-
-
-@dataclass(slots=True)
-class ShardPopularity:
-    """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`."""
-
-    shard: int
-    items: np.ndarray
-    scores: np.ndarray
-    ts: int
 
 
 @dataclass(slots=True)

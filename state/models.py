@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -87,13 +88,49 @@ class PropensityModel:
     auc: float
 
 
+CATEGORY_ITEMS = 20
+"""Of how many items of a category it is known that they are popular."""
+
+
+class ByCategory(NamedTuple):
+    """Popular items of c categories, each one's best first."""
+
+    categories: np.ndarray
+    """uint64[c], ascending"""
+    starts: np.ndarray
+    """int64[c + 1]: the items of category k are items[starts[k]:starts[k + 1]]"""
+    items: np.ndarray
+    """uint64"""
+    scores: np.ndarray
+    """float32: their fading weights"""
+
+
+def no_category() -> ByCategory:
+    """Of no category anything."""
+    return ByCategory(np.empty(0, np.uint64), np.zeros(1, np.int64), np.empty(0, np.uint64), np.empty(0, np.float32))
+
+
+@dataclass(slots=True)
+class ShardPopularity:
+    """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`; now
+    and then those of its larger categories too (None: they are as they were told last)."""
+
+    shard: int
+    items: np.ndarray
+    scores: np.ndarray
+    ts: int
+    by_category: ByCategory | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PopularModel:
-    """The shop's most popular items now, best first: items uint64[n], scores float32[n]."""
+    """The shop's most popular items now, best first: items uint64[n], scores float32[n]; and those of its larger
+    categories."""
 
     version: int
     items: np.ndarray
     scores: np.ndarray
+    by_category: ByCategory = field(default_factory=no_category)
 
 
 ModelVersion = SegmentModel | PropensityModel | PopularModel

@@ -12,7 +12,7 @@ import msgspec
 
 from state.profile_table import RULES_MAX
 
-FORMAT = 6
+FORMAT = 7
 _PARTS = ("journals", "cold", "recovery", "names")
 
 

@@ -17,11 +17,18 @@ SLOT_NEIGHBOURS = np.array([NEIGHBOURS >> slot for slot in range(RECENT_FETCHED)
 WALKS = 4
 """From how many of the current item's best neighbours a second step is made, where their rows are remembered."""
 
-RUNGS = ("neighbours", "second_step", "coming_back", "popular")
-"""Where a listed item came from: the neighbours of the last items, a second step, what was looked at before, or what
-is popular. Of several the one that gave most to its score."""
+RUNGS = ("neighbours", "second_step", "coming_back", "category", "segment", "popular")
+"""Where a listed item came from: the neighbours of the last items, a second step, or what was looked at before, of
+several the one that gave most to its score; else what is popular in a category, in the shopper's segment, or in the
+whole shop."""
 
-BESIDE, SECOND_STEP, COMING_BACK, POPULAR = range(len(RUNGS))
+LADDER = RUNGS[3:]
+"""What fills a list up where nothing speaks for an item in particular."""
+
+TRIED = 8
+"""Where rungs of the ladder are measured, each has one in so many of the places it fills for sure."""
+
+BESIDE, SECOND_STEP, COMING_BACK, CATEGORY, SEGMENT, POPULAR = range(len(RUNGS))
 
 WEIGHTS = np.dtype(
     [

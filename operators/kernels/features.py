@@ -42,6 +42,23 @@ def focus_of(cells, row, tag):
 
 
 @kernel
+def favourite_of(cells, values, row, tag):
+    """The hash of the heaviest value of one kind, of equally heavy ones the smallest; 0 where there is none."""
+    heaviest = np.int64(0)
+    favourite = np.uint64(0)
+    c = np.int64(row.tastes) - 1
+    while c >= 0:
+        chunk = cells.rows[c]
+        for k in range(chunk.count):
+            if chunk.tags[k] == tag and chunk.amounts[k] >= heaviest and chunk.amounts[k] > 0:
+                value = values.rows[chunk.keys[k]].hash
+                favourite = min(favourite, value) if chunk.amounts[k] == heaviest else value
+                heaviest = chunk.amounts[k]
+        c = np.int64(chunk.next) - 1
+    return favourite
+
+
+@kernel
 def _days_since(ts, now):
     """Days from a time to now; -1 where there was none."""
     return (now - ts) / DAY_MS if ts > 0 else -1.0
@@ -108,9 +125,24 @@ def model_features(row, s, cells, now, gap_ms, x):
 
 @kernel
 def describe(
-    profiles, sessions, cells, ids, who, places, flags, flagged, now, gap_ms, out, id_bytes, fetches, fetched_max
+    profiles,
+    sessions,
+    cells,
+    values,
+    ids,
+    who,
+    places,
+    flags,
+    flagged,
+    now,
+    gap_ms,
+    out,
+    id_bytes,
+    fetches,
+    fetched_max,
 ):
-    """Write the PROFILE rows of the shoppers in `who`: features, recent items, ids; and FETCH rows of the acting ones.
+    """Write the PROFILE rows of the shoppers in `who`: features, recent items, favourite category (a number of
+    `values`), ids; and FETCH rows of the acting ones.
 
     `flags` int32[places, 3]: events in this batch, fresh, erased. The first `flagged` places acted in this batch (their
     features are as of their newest event), the others were swept (as of `now`). Returns (bytes of ids, fetches).
@@ -138,6 +170,7 @@ def describe(
         one.recent_n = s.recent_n
         for k in range(RECENT_ITEMS):
             one.recent[k] = s.recent[k]
+        one.favourite = favourite_of(cells, values, row, CATEGORY)
         model_features(row, s, cells, row.event_ts if p < flagged else max(now, row.event_ts), gap_ms, one.x)
         if p < flagged and one.acts > 0:
             for k in range(min(np.int64(s.recent_n), fetched_max)):

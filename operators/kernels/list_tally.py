@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.kernels.ranking import RUNG_BITS
+from operators.kernels.list_types import RUNG_BITS
 from state.compiled import kernel
 
 ITEM_TALLY = np.dtype([("acts", "i8"), ("listed", "i8")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.candidates import RUNGS
-from operators.kernels.ranking import RUNG_BITS
+from operators.kernels.list_types import RUNG_BITS
 from state.compiled import kernel
 
 NOT_JUDGED = -1
@@ -55,8 +55,9 @@ def hits_by_rung(ranks: np.ndarray, rungs: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def collect_answers(answers, list_rows, items, scores, counts):
-    """Lay ANSWER rows out by list and slot: items uint64[m, s, 32], scores float32[m, s, 32], counts uint8[m, s].
+def collect_answers(answers, list_rows, items, scores, counts, categories):
+    """Lay ANSWER rows out by list and slot: items uint64[m, s, 32], scores float32[m, s, 32], counts uint8[m, s]; and
+    the category of the item at the first slot, the current one, by list: categories uint64[m].
 
     `list_rows` int32 gives the list of each place (-1: none is made)."""
     for i in range(len(answers)):
@@ -64,20 +65,25 @@ def collect_answers(answers, list_rows, items, scores, counts):
         p, s = list_rows[answer.position], answer.slot
         if p >= 0:
             counts[p, s] = answer.count
+            if s == 0:
+                categories[p] = answer.category
             for k in range(answer.count):
                 items[p, s, k] = answer.items[k]
                 scores[p, s, k] = answer.scores[k]
 
 
 @kernel
-def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows, recent, recent_n):
+def choose(
+    profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows, recent, recent_n, favourites, segments
+):
     """Decide for each shopper of a batch whether to write the record, and whether to make a new list.
 
     Who did not act is written when their segments changed or a score has moved by more than `rescored_by`, unless their
     newest event is older than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
-    place or -1; `recent` uint64[n, 8], `recent_n` uint8[n] by list. Returns (places, lists).
+    place or -1; `recent` uint64[n, 8], `recent_n` uint8[n], `favourites` uint64[n], `segments` int32[n] by list.
+    Returns (places, lists).
     """
     n_who = n_lists = 0
     for p in range(len(profiles)):
@@ -98,6 +104,8 @@ def choose(profiles, scores, held, dirty, rescored_by, alive_ts, who, list_rows,
         if profile.acts > 0 or profile.fresh:
             list_rows[p] = n_lists
             recent_n[n_lists] = profile.recent_n
+            favourites[n_lists] = profile.favourite
+            segments[n_lists] = score.segment
             for k in range(len(profile.recent)):
                 recent[n_lists, k] = profile.recent[k]
             n_lists += 1

@@ -204,7 +204,7 @@ def faded(weight: np.float32, eras: int) -> np.float32:
 
 @kernel
 def answer(items, rows, fetches, shard, short_weight, out):
-    """Answer fetches: each item's neighbours, best first, equal scores by hash.
+    """Answer fetches: each item's category and its neighbours, best first, equal scores by hash.
 
     `items` ITEM_ROW[capacity]; `rows` int32[n] (-1: unknown item); `fetches` FETCH[n]; `shard` SHARD_ROW[1]; `out`
     ANSWER[n], zeroed. A neighbour's score is its share of the row's long weight plus `short_weight` times its share of
@@ -216,6 +216,7 @@ def answer(items, rows, fetches, shard, short_weight, out):
         r = rows[n]
         if r < 0:
             continue
+        out[n].category = items[r].category
         count = np.int64(items[r].count)
         long_total = _doubt(shard[0].growth[LONG], shard[0].eras[LONG] - items[r].eras[LONG])
         short_total = _doubt(shard[0].growth[SHORT], shard[0].eras[SHORT] - items[r].eras[SHORT])

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
+from operators.kernels.candidates import CATEGORY, SEGMENT
+from operators.kernels.list_types import RUNG_BITS
 from state.batches import EXPLAINED, WHY_LENGTH
 from state.compiled import kernel
 from state.features import MODEL_FEATURES
@@ -16,6 +18,12 @@ CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS = 13, 10, 36, 42, 48, 46, 45
 OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34
 ROOM_MIN = 8192
 """Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
+
+
+REASONS = ("popular", "category:", "segment:s")
+"""What `because` says, or begins with, where an item did not come from another one."""
+
+_POPULAR, _OF_CATEGORY, _OF_SEGMENT = range(len(REASONS))
 
 
 @kernel
@@ -108,7 +116,28 @@ def _put_name(out, at, slots, hashes, starts, arena, wanted, otherwise):
 
 
 @kernel
-def put_list(out, at, items, scores, because, count, directory, popular):
+def _put_because(out, at, slots, hashes, starts, arena, rung, why, texts):
+    """Write where an item came from: another item, or "popular", "category:<id>", "segment:s<number>"; "popular" where
+    a name is not known. The new position."""
+    words, bounds = texts
+    if rung == SEGMENT:
+        at = put(out, at, words[bounds[_OF_SEGMENT] : bounds[_OF_SEGMENT + 1] - 1])
+        at = put_int(out, at, np.int64(why))
+        out[at] = QUOTE
+        return at + 1
+    popular = words[bounds[_POPULAR] : bounds[_POPULAR + 1]]
+    if rung != CATEGORY:
+        end = _put_name(out, at, slots, hashes, starts, arena, why, popular)
+        return end if end >= 0 else put(out, at, popular)
+    row = find(slots, hashes, why)
+    if row < 0:
+        return put(out, at, popular)
+    at = put(out, at, words[bounds[_OF_CATEGORY] : bounds[_OF_CATEGORY + 1] - 1])
+    return put(out, at, arena[starts[row] + 1 : starts[row + 1]])  # its opening quote is there already
+
+
+@kernel
+def put_list(out, at, items, scores, because, count, rungs, directory, texts):
     """Write a list of recommendations as JSON: [["item", score, "because"], ...]; items whose name is not known are
     left out. The new position."""
     slots, hashes, starts, arena = directory
@@ -121,15 +150,15 @@ def put_list(out, at, items, scores, because, count, directory, popular):
             out[at] = COMMA
             at += 1
         out[at] = OPEN
-        name = _put_name(out, at + 1, slots, hashes, starts, arena, items[k], popular)
+        name = _put_name(out, at + 1, slots, hashes, starts, arena, items[k], texts[0][: texts[1][1]])
         if name < 0:
             at = begin
             continue
         out[name] = COMMA
         at = put_fixed(out, name + 1, scores[k])
         out[at] = COMMA
-        reason = _put_name(out, at + 1, slots, hashes, starts, arena, because[k], popular)
-        at = reason if reason >= 0 else put(out, at + 1, popular)
+        rung = rungs >> np.uint64(RUNG_BITS * k) & np.uint64((1 << RUNG_BITS) - 1)
+        at = _put_because(out, at + 1, slots, hashes, starts, arena, rung, because[k], texts)
         out[at] = CLOSE
         at += 1
         written += 1
@@ -287,7 +316,7 @@ def write_records(
     bounds,
     rules,
     directory,
-    popular,
+    reasons,
     scratch,
     out,
     starts,
@@ -296,14 +325,15 @@ def write_records(
     """Write the commands of the shoppers at places `who` (int32[n]) of a profile batch.
 
     `profiles` PROFILE[m], `ids` uint8, `scores` SCORE[m]; `lists` (items uint64[k, 20], scores float32[k, 20], because
-    uint64[k, 20], counts uint8[k]) and `list_rows` int32[m] the list of each place (-1: the list is not written);
+    uint64[k, 20], counts uint8[k], rungs uint64[k]) and `list_rows` int32[m] the list of each place (-1: none is
+    written).
     Every write renews the time to live, so that no record outlives its shopper, even one that Redis had lost.
     `texts`, `bounds` the constants; `rules` those of `rule_texts`; `directory` the arrays of Names;
-    `popular` the literal of "because" for popular items; `scratch` uint8 for one list.
+    `reasons` those of `rule_texts` for REASONS; `scratch` uint8 for one list.
     Out: bytes, `starts` int64[n + 1], `per_user` int32[n] commands of each. Returns how many shoppers were written:
     less than n when `out` has no room for the next (call again with more).
     """
-    items, list_scores, because, counts = lists
+    items, list_scores, because, counts, rungs = lists
     rule_names, rule_bounds = rules
     at = np.int64(0)
     starts[0] = 0
@@ -347,7 +377,9 @@ def write_records(
                 at = put_field(out, at, scratch, put_why(scratch, 0, score), texts, bounds, T_WHY)
             if has_list:
                 k = list_rows[p]
-                length = put_list(scratch, 0, items[k], list_scores[k], because[k], counts[k], directory, popular)
+                length = put_list(
+                    scratch, 0, items[k], list_scores[k], because[k], counts[k], rungs[k], directory, reasons
+                )
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
             length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)
             at = put_field(out, at, scratch, length, texts, bounds, T_RULES)

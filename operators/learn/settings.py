@@ -19,7 +19,7 @@ class LearnSettings:
     them. `challenger` is the dotted path of a `river.base.Classifier` that is held against it ("": none),
     `challenger_params` what that is made with. At most
     `samples_per_call_max` samples are learned from in one call, the others are left out evenly and counted.
-    `popular_half_life_days` is that of the item shards' popularity.
+    `popular_half_life_days` is that of the item shards' popularity, `categories_max` the categories it is told of.
     """
 
     clusterer: str = "operators.decayed_kmeans.DecayedKMeans"
@@ -39,4 +39,5 @@ class LearnSettings:
     challenger_params: dict[str, Any] = field(default_factory=dict)
     popular_n: int = 100
     popular_half_life_days: float = 3.0
+    categories_max: int = 1000
     seed: int = 7

@@ -14,10 +14,9 @@ from operators.learn.propensity import PropensityLearner
 from operators.learn.sample_order import Ordered, SampleOrder
 from operators.learn.segments import SegmentLearner
 from operators.learn.settings import LearnSettings
-from state.batches import ShardPopularity
 from state.features import MODEL_FEATURES, SEGMENT_DIMENSIONS, SEGMENT_FEATURES
 from state.metrics import Metrics
-from state.models import ModelVersion
+from state.models import ModelVersion, ShardPopularity
 from state.samples import Lessons
 
 log = structlog.get_logger(__name__)

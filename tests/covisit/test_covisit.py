@@ -6,6 +6,7 @@ import csv
 import gzip
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,7 @@ from hypothesis import strategies as st
 from operators.covisit import DAY_MS, Covisit, CovisitSettings
 from operators.kernels import neighbours
 from operators.kernels.candidates import RECENT_FETCHED
-from operators.kernels.ranking import Popular
-from operators.kernels.remembered import nothing_remembered
-from operators.list_maker import ListMaker
+from operators.list_maker import ListMaker, ListMemory
 from operators.list_settings import ListSettings
 from state.batches import (
     FETCH,
@@ -28,11 +27,11 @@ from state.batches import (
     TOUCH,
     AnswerBatch,
     FetchBatch,
-    ShardPopularity,
     VisitBatch,
 )
 from state.hashing import hash_text
 from state.metrics import Metrics
+from state.models import CATEGORY_ITEMS, PopularModel, ShardPopularity
 from state.table import Table
 
 BEGIN_MS = 1_700_000_000_000
@@ -221,6 +220,46 @@ def test_the_popular_items_are_those_of_a_full_count(seed: int) -> None:
             assert told.scores.tolist() == pytest.approx([weight for _, weight in best], rel=1e-5)
 
 
+def told_categories(told: ShardPopularity) -> dict[int, list[tuple[int, float]]]:
+    by = told.by_category
+    assert by is not None and (np.diff(by.categories.astype(np.float64)) > 0).all()
+    spans = pairwise(by.starts.tolist())
+    rows = [list(zip(by.items[a:b].tolist(), by.scores[a:b].tolist(), strict=True)) for a, b in spans]
+    return dict(zip(by.categories.tolist(), rows, strict=True))
+
+
+def test_popular_items_of_categories_are_told_more_rarely() -> None:
+    """Once in so many tellings of what is popular over all, and at the end; an answer tells the item's category."""
+    settings = replace(SETTINGS, categories_every=2)
+    step = Covisit(7, Metrics(), settings)
+    told = []
+    for n in range(20):
+        told += popularity(step.process([touches((1 + n % 3, 8 + n % 3 % 2, BEGIN_MS + n, -1, 1.0))]))
+    assert [one.by_category is not None for one in told] == [True, True, True, False, True]
+    assert {c: [item for item, _ in rows] for c, rows in told_categories(told[2]).items()} == {8: [3, 1], 9: [2]}
+    [answered] = answers(step.process([question(1, 99)]))
+    assert answered.rows["category"].tolist() == [8, 0]
+
+
+def test_a_restart_keeps_what_is_popular_in_categories() -> None:
+    """The lists are made anew from the rows of the items; one that changed its category stands under the new one."""
+    rng = np.random.default_rng(3)
+    step = Covisit(0, Metrics(), SETTINGS)
+    facts = [(item, 1 + item % 4, BEGIN_MS, -1, 0.0) for item in range(1, 101)]
+    acts = [(int(item), 0, BEGIN_MS + 1000 * n, -1, 1.0) for n, item in enumerate(rng.integers(1, 101, 500))]
+    step.process([touches(*facts, *acts)])
+    [before] = popularity(step.finish())
+    other = restored_copy(step)
+    [after] = popularity(other.finish())
+    assert told_categories(before) == told_categories(after)
+    assert [len(rows) for rows in told_categories(after).values()] == [CATEGORY_ITEMS] * 4
+    moved = told_categories(after)[1][0][0]
+    for one in (step, other):
+        one.process([touches((moved, 9, BEGIN_MS, -1, 0.0))])
+        [told] = popularity(one.finish())
+        assert moved not in [item for item, _ in told_categories(told)[1]]
+
+
 def test_an_item_known_only_by_its_facts_is_not_popular() -> None:
     """An item of the catalogue that nobody has touched is in no list."""
     step = Covisit(0, Metrics(), SETTINGS)
@@ -254,7 +293,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
     """
     shoppers = 1 + max(s for s, _, _ in events)
     sessions, step = Sessions(shoppers), Covisit(0, Metrics(), CovisitSettings(item_shards=1))
-    lists = ListMaker(nothing_remembered(4096))
+    lists = ListMaker(memory=ListMemory.empty(4096))
     asked, hits, reciprocal_ranks = 0, 0, 0.0
     for first in range(0, len(events), batch):
         part = events[first : first + batch]
@@ -284,7 +323,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             )
         told = np.array([(item, 0, ts, -1, 1.0) for _, item, ts in part], TOUCH)
         for popular in popularity(step.process([VisitBatch(pairs[:at], told)])):
-            lists.popular = Popular(popular.items, popular.scores)
+            lists.popular = PopularModel(0, popular.items, popular.scores)
     return hits / asked, reciprocal_ranks / asked
 
 

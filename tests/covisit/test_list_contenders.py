@@ -12,10 +12,9 @@ from scipy.stats import ttest_rel
 
 from operators.contender import Challenger, Comparison, Contender
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.list_types import Beside, Last, Lists, unknown_shoppers
 from operators.kernels.parts import PARTS, parts_of, parts_of_reference
-from operators.kernels.ranking import Beside, Last, Lists
-from operators.kernels.remembered import nothing_remembered
-from operators.list_maker import ListMaker
+from operators.list_maker import ListMaker, ListMemory
 from operators.list_settings import ListSettings
 from operators.part_weights import FACTOR_BOUNDS, SHOPPERS_PER_SAMPLE, WAITING_MAX, PartWeights
 from state.batches import ACT, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
@@ -37,17 +36,16 @@ def test_parts_say_what_the_plain_reference_says_and_add_up_to_the_score(seed: i
     """Of each item of each list that was asked for."""
     rng = np.random.default_rng(seed)
     beside, last = laid_out(rng, 6, items)
-    maker, weights = ListMaker(nothing_remembered(64)), ListSettings().weights()
+    maker, weights = ListMaker(memory=ListMemory.empty(64)), ListSettings().weights()
+    remembered = maker.memory.remembered
     for row in rng.integers(1, items + 1, 20):
-        maker.remembered[row % 64]["item"] = row
-        maker.remembered[row % 64]["items"] = rng.integers(1, items + 1, 8)
-        maker.remembered[row % 64]["scores"] = rng.integers(1, 9, 8) / 8
-    lists, wanted = maker.make(beside, last, weights), np.array([0, 3, 5])
+        remembered[row % 64]["item"] = row
+        remembered[row % 64]["items"] = rng.integers(1, items + 1, 8)
+        remembered[row % 64]["scores"] = rng.integers(1, 9, 8) / 8
+    lists, wanted = maker.make(beside, last, unknown_shoppers(len(last.known)), weights), np.array([0, 3, 5])
     parts = np.full((len(wanted), LIST_LENGTH, len(PARTS)), 77, np.float32)
-    parts_of(beside, last, weights, maker.remembered, lists, wanted, parts)
-    memory = {
-        int(r["item"]): list(zip(*(r[c].tolist() for c in ("items", "scores")), strict=True)) for r in maker.remembered
-    }
+    parts_of(beside, last, weights, remembered, lists, wanted, parts)
+    memory = {int(r["item"]): list(zip(*(r[c].tolist() for c in ("items", "scores")), strict=True)) for r in remembered}
     for i, n in enumerate(wanted):
         rows = [
             list(zip(beside.items[n, s, :c].tolist(), beside.scores[n, s, :c].tolist(), strict=True))
@@ -77,15 +75,15 @@ def shop_of_one_kind(weights: PartWeights, maker: ListMaker, lists: int, part: s
         if part == "earlier":
             beside.items[0, 1, 0], beside.scores[0, 1, 0], beside.counts[0, 1] = 11, 0.3, 1
         other = 2 if part == "coming_back" else 11
-        made = maker.make(beside, last, weights.in_force)
-        weights.note(3, row, beside, last, maker.remembered, made)
+        made = maker.make(beside, last, unknown_shoppers(len(last.known)), weights.in_force)
+        weights.note(3, row, beside, last, maker.memory.remembered, made)
         weights.learn(3, row, np.array([other if rng.random() < 0.75 else 10], np.uint64))
 
 
 @pytest.mark.parametrize("part", ["earlier", "coming_back"])
 def test_a_part_that_shoppers_follow_counts_more(part: str) -> None:
     """And the others stay near what they were; the neighbours of the current item by definition."""
-    weights, maker = PartWeights(ListSettings()), ListMaker(nothing_remembered(64))
+    weights, maker = PartWeights(ListSettings()), ListMaker(memory=ListMemory.empty(64))
     shop_of_one_kind(weights, maker, 400, part)
     factors = weights.factors
     assert weights.learned_from == 400 and factors["current"] == 1.0
@@ -98,7 +96,7 @@ def test_a_part_that_shoppers_follow_counts_more(part: str) -> None:
 
 def test_a_restart_goes_on_from_the_shard_that_knew_most() -> None:
     """Shards of a process keep the same weights at different times; the further one is taken."""
-    weights, maker = PartWeights(ListSettings()), ListMaker(nothing_remembered(64))
+    weights, maker = PartWeights(ListSettings()), ListMaker(memory=ListMemory.empty(64))
     states = [weights.state()]
     for seed in range(2):
         shop_of_one_kind(weights, maker, 50, "earlier", seed)
@@ -115,12 +113,12 @@ def test_a_restart_goes_on_from_the_shard_that_knew_most() -> None:
 
 def test_what_waits_is_bounded_and_weights_stay_within_their_bounds() -> None:
     """Lists that nobody comes back to are forgotten, the oldest first; a part that always wins does not run away."""
-    weights, maker = PartWeights(ListSettings()), ListMaker(nothing_remembered(64))
+    weights, maker = PartWeights(ListSettings()), ListMaker(memory=ListMemory.empty(64))
     beside, last = laid_out(np.random.default_rng(1), 1000, 50)
-    made = maker.make(beside, last, weights.in_force)
+    made = maker.make(beside, last, unknown_shoppers(len(last.known)), weights.in_force)
     for shard in range(2 + WAITING_MAX // 900):
         rows = np.arange(1000, dtype=np.int32) * SHOPPERS_PER_SAMPLE
-        weights.note(shard, rows, beside, last, maker.remembered, made)
+        weights.note(shard, rows, beside, last, maker.memory.remembered, made)
     assert len(weights._waiting) == WAITING_MAX
     for seed in range(20):
         shop_of_one_kind(weights, maker, 200, "coming_back", seed)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.kernels.candidates import BESIDE, POPULAR, RUNGS
 from operators.kernels.list_tally import ITEM_TALLY, tally_acts, tally_lists, tally_reference
-from operators.kernels.ranking import RUNG_BITS
+from operators.kernels.list_types import RUNG_BITS
 from operators.list_tally import TALLY_SLOTS, ListTally
 from state.batches import ACT, LIST_LENGTH
 from state.metrics import Metrics, read_samples

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,24 +12,29 @@ from hypothesis import strategies as st
 from operators.goods import Goods
 from operators.kernels.candidates import (
     BESIDE,
+    CATEGORY,
     COMING_BACK,
     POPULAR,
     RECENT_FETCHED,
     RUNGS,
     SECOND_STEP,
+    SEGMENT,
     SLOT_NEIGHBOURS,
     WALKS,
 )
 from operators.kernels.list_rules import RULED, Rules, no_rules
-from operators.kernels.ranking import RUNG_BITS, Beside, Last, Lists, Popular, rank, rank_reference
+from operators.kernels.list_types import RUNG_BITS, Beside, Ladder, Last, Lists, Popular, Shoppers
+from operators.kernels.ranking import rank, rank_reference
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
     nothing_remembered,
     remember_rows,
     remember_rows_reference,
 )
+from operators.kernels.segment_items import SegmentItems, no_segment_items
 from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
+from state.models import ByCategory
 from state.profile_table import AVAILABLE, FACT_ROW, UNAVAILABLE
 
 WEIGHTS = ListSettings().weights()[0]
@@ -54,10 +60,16 @@ def ranked_by_rung(
     popular: list[tuple[int, float]] | None = None,
     settings: ListSettings = ListSettings(),
     beside: Rows | None = None,
+    who: list[tuple[int, int, int]] | None = None,
+    categories: Rows | None = None,
+    segments: Rows | None = None,
+    order: Sequence[int] = (CATEGORY, SEGMENT, POPULAR),
+    tried: int = 0,
     rules: Rules | None = None,
 ) -> list[RankedByRung]:
     """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
-    neighbours of other items that are remembered."""
+    neighbours of other items that are remembered, `who` tells each one's category, favourite one and segment, and
+    `categories` and `segments` what is popular there."""
     n = len(shoppers)
     items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
     scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
@@ -83,13 +95,23 @@ def ranked_by_rung(
     out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
     out_rungs = np.full(n, 77, np.uint64)
     lists = Lists(out_items, out_scores, because, out_n, out_rungs)
-    known = Popular(popular_items, popular_scores)
+    told = np.array(who or [(0, 0, -1)] * n).reshape(n, 3)
+    shoppers_told = Shoppers(*(told[:, k].astype(kind) for k, kind in enumerate((np.uint64, np.uint64, np.int32))))
+    ladder = Ladder(
+        by_category(categories or {}),
+        by_segment(segments or {}),
+        Popular(popular_items, popular_scores),
+        np.array(order, np.int64),
+        np.int64(tried),
+    )
+    neighbours_told = Beside(items, scores, counts)
     rank(
-        Beside(items, scores, counts),
+        neighbours_told,
         Last(recent, recent_n),
+        shoppers_told,
         settings.weights(),
         remembered,
-        known,
+        ladder,
         rules or no_rules(n),
         lists,
     )
@@ -105,6 +127,25 @@ def ranked_by_rung(
     ]
 
 
+def by_category(rows: Rows) -> ByCategory:
+    """What is popular in each category, best first."""
+    known = sorted(rows)
+    items = [item for category in known for item, _ in rows[category]]
+    scores = [score for category in known for _, score in rows[category]]
+    starts = np.cumsum([0, *(len(rows[category]) for category in known)])
+    return ByCategory(np.array(known, np.uint64), starts, np.array(items, np.uint64), np.array(scores, np.float32))
+
+
+def by_segment(rows: Rows) -> SegmentItems:
+    """What is popular in each segment, best first."""
+    table = no_segment_items()
+    for place, (number, entries) in enumerate(rows.items()):
+        table.numbers[place], table.counts[place] = number, len(entries)
+        for k, (item, score) in enumerate(entries):
+            table.items[place, k], table.weights[place, k] = item, score
+    return table
+
+
 def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours, list[int]]:
     """A random shopper: few distinct items and scores of few values, so that ties and repeats are common."""
     history = rng.choice(catalogue, rng.integers(0, RECENT_ITEMS + 1)).tolist()
@@ -115,40 +156,87 @@ def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours
     return neighbours, history
 
 
-def shop(seed: int, size: int) -> tuple[np.random.Generator, np.ndarray, list[Any], Rows, list[tuple[int, float]]]:
-    """A random shop: (generator, items, shoppers, neighbours that are remembered, what is popular)."""
-    rng = np.random.default_rng(seed)
-    # Hashes that share their low bits, so that the table of candidates collides.
-    catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
-    shoppers = [shopper(rng, catalogue) for _ in range(8)]
-    places = {item % 4096: item for item in rng.permutation(catalogue).tolist()}
-    beside = {
-        item: [
-            (other, float(np.float32(rng.integers(1, 9) / 8)))
-            for other in rng.choice(catalogue, min(len(catalogue), REMEMBERED_NEIGHBOURS), replace=False).tolist()
-        ]
-        for item in places.values()
-    }
-    best_first = sorted(rng.uniform(1, 500, min(size, 50)).astype(np.float32).tolist(), reverse=True)
-    drawn = rng.choice(catalogue, min(len(best_first), len(catalogue)), replace=False).tolist()
-    popular = list(zip(drawn, best_first, strict=False))
-    return rng, catalogue, shoppers, beside, popular
+def some_of(rng: np.random.Generator, catalogue: np.ndarray, most: int) -> list[tuple[int, float]]:
+    """Some items, best first."""
+    items = rng.choice(catalogue, rng.integers(0, min(most, len(catalogue)) + 1), replace=False).tolist()
+    scores = np.sort(rng.integers(1, 500, len(items)))[::-1].astype(np.float32).tolist()
+    return list(zip(items, scores, strict=True))
+
+
+class RandomShop(NamedTuple):
+    """Shoppers, the neighbours that are remembered, and a ladder: what is popular, by category and by segment, who the
+    shoppers are (known, unknown and none of each), and the order of the rungs."""
+
+    catalogue: np.ndarray
+    shoppers: list[tuple[Neighbours, list[int]]]
+    beside: Rows
+    popular: list[tuple[int, float]]
+    categories: Rows
+    segments: Rows
+    who: list[tuple[int, int, int]]
+    order: list[int]
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, size: int) -> RandomShop:
+        """Of at most so many items, whose hashes share their low bits, so that the table of candidates collides."""
+        catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
+        places = {item % 4096: item for item in rng.permutation(catalogue).tolist()}
+        beside = {
+            item: [
+                (other, float(np.float32(rng.integers(1, 9) / 8)))
+                for other in rng.choice(catalogue, min(len(catalogue), REMEMBERED_NEIGHBOURS), replace=False).tolist()
+            ]
+            for item in places.values()
+        }
+        return cls(
+            catalogue,
+            [shopper(rng, catalogue) for _ in range(8)],
+            beside,
+            some_of(rng, catalogue, 50),
+            {key: some_of(rng, catalogue, 20) for key in (3, 5, 9)},
+            {key: some_of(rng, catalogue, 128) for key in (0, 4)},
+            [
+                (int(rng.choice([0, 3, 5, 6])), int(rng.choice([0, 3, 9])), int(rng.choice([-1, 0, 2, 4])))
+                for _ in range(8)
+            ],
+            rng.permutation([CATEGORY, SEGMENT, POPULAR])[: rng.integers(1, 4)].tolist(),
+        )
+
+    def ladder_of(self, n: int) -> list[tuple[int, list[tuple[int, list[tuple[int, float]]]]]]:
+        """The rungs as they apply to a shopper."""
+        category, favourite, segment = self.who[n]
+        found = {
+            CATEGORY: [(c, self.categories.get(c, [])) for c in dict.fromkeys((category, favourite))],
+            SEGMENT: [(segment, self.segments.get(segment, []))],
+            POPULAR: [(0, self.popular)],
+        }
+        return [(rung, found[rung]) for rung in self.order]
+
+    def ranked(self, chosen: ListSettings, tried: int, rules: Rules | None = None) -> list[RankedByRung]:
+        """What the kernel makes of it."""
+        ladder = self.who, self.categories, self.segments, self.order, tried
+        return ranked_by_rung(self.shoppers, self.popular, chosen, self.beside, *ladder, rules)
 
 
 @given(
     seed=st.integers(0, 2**32 - 1),
+    tried=st.sampled_from([0, 4, 8]),
     size=st.integers(1, 200),
     leave_out=st.sampled_from([0, 1, LEAVE_OUT_RECENT]),
     second_step=st.sampled_from([0.0, 0.5, 1.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_rank_says_what_the_plain_reference_says(seed: int, size: int, leave_out: int, second_step: float) -> None:
+def test_rank_says_what_the_plain_reference_says(
+    seed: int, tried: int, size: int, leave_out: int, second_step: float
+) -> None:
     """Items, scores, reasons and rungs are exactly the reference's, for many shoppers in one call."""
-    _, _, shoppers, beside, popular = shop(seed, size)
+    shop = RandomShop.drawn(np.random.default_rng(seed), size)
     chosen = ListSettings(leave_out=leave_out, second_step=second_step)
     weights = chosen.weights()
-    expected = [rank_reference(neighbours, history, weights, beside, popular) for neighbours, history in shoppers]
-    assert ranked_by_rung(shoppers, popular, chosen, beside) == expected
+    expected = [
+        rank_reference(*one, weights, shop.beside, shop.ladder_of(n), tried) for n, one in enumerate(shop.shoppers)
+    ]
+    assert shop.ranked(chosen, tried) == expected
     assert LIST_LENGTH * RUNG_BITS <= 64 and len(RUNGS) <= 1 << RUNG_BITS
 
 
@@ -172,6 +260,7 @@ def rules_of(factors: list[dict[int, float]], goods: Goods | None = None, catego
 
 @given(
     seed=st.integers(0, 2**32 - 1),
+    tried=st.sampled_from([0, 8]),
     size=st.integers(1, 200),
     category_max=st.integers(0, 4),
     share_out=st.sampled_from([0.0, 0.2, 0.9]),
@@ -179,24 +268,34 @@ def rules_of(factors: list[dict[int, float]], goods: Goods | None = None, catego
 )
 @settings(max_examples=100, deadline=None)
 def test_rank_by_rules_says_what_the_plain_reference_says(
-    seed: int, size: int, category_max: int, share_out: float, share_ruled: float
+    seed: int, tried: int, size: int, category_max: int, share_out: float, share_ruled: float
 ) -> None:
     """The same with items that are not to be listed, that sink, and of which there may be only so many in a list."""
-    rng, catalogue, shoppers, beside, popular = shop(seed, size)
+    rng = np.random.default_rng(seed)
+    shop = RandomShop.drawn(rng, size)
+    catalogue = shop.catalogue.tolist()
     told = rng.choice(rng.integers(1, 2**64, 6, dtype=np.uint64), len(catalogue)).tolist()
-    categories = {i: c for i, c in zip(catalogue.tolist(), told, strict=True) if rng.random() < 0.8}
-    out = {item for item in catalogue.tolist() if rng.random() < share_out}
+    categories = {i: c for i, c in zip(catalogue, told, strict=True) if rng.random() < 0.8}
+    out = {item for item in catalogue if rng.random() < share_out}
     factors = [
-        {item: float(rng.choice([0.0, 0.5, 0.25])) for item in catalogue.tolist() if rng.random() < share_ruled}
-        for _ in shoppers
+        {item: float(rng.choice([0.0, 0.5, 0.25])) for item in catalogue if rng.random() < share_ruled}
+        for _ in shop.shoppers
     ]
-    rules = rules_of(factors, goods_of(categories, out), category_max)
-    weights = ListSettings().weights()
+    rules, weights = rules_of(factors, goods_of(categories, out), category_max), ListSettings().weights()
     expected = [
-        rank_reference(*one, weights, beside, popular, its | dict.fromkeys(out, 0.0), categories, category_max)
-        for one, its in zip(shoppers, factors, strict=True)
+        rank_reference(
+            *one,
+            weights,
+            shop.beside,
+            shop.ladder_of(n),
+            tried,
+            factors[n] | dict.fromkeys(out, 0.0),
+            categories,
+            category_max,
+        )
+        for n, one in enumerate(shop.shoppers)
     ]
-    assert ranked_by_rung(shoppers, popular, beside=beside, rules=rules) == expected
+    assert shop.ranked(ListSettings(), tried, rules) == expected
 
 
 def test_of_two_factors_of_an_item_the_lesser_counts() -> None:
@@ -273,6 +372,36 @@ def test_a_popular_item_never_scores_above_the_item_before_it() -> None:
     """A list is best first from end to end."""
     [found] = ranked([([[(7, 0.125)]], [1])], popular=[(4, 3.0), (5, 1.0)])
     assert found == [(7, 0.125, 1), (4, 0.125, 0), (5, 0.125, 0)]
+
+
+def test_what_is_free_is_filled_up_by_category_favourite_segment_and_shop() -> None:
+    """In this order, each item once, for the reason of the first rung that has it."""
+    [found] = ranked_by_rung(
+        [([[(7, 0.125)]], [1])],
+        popular=[(14, 2.0), (7, 1.0), (15, 1.0)],
+        who=[(30, 31, 5)],
+        categories={30: [(1, 3.0), (7, 2.0), (11, 2.0)], 31: [(11, 1.0), (12, 1.0)], 32: [(99, 1.0)]},
+        segments={5: [(12, 2.0), (13, 2.0)], 6: [(98, 1.0)]},
+    )
+    entries = [(item, why, rung) for item, _, why, rung in found]
+    assert entries == [
+        (7, 1, BESIDE), (11, 30, CATEGORY), (12, 31, CATEGORY), (13, 5, SEGMENT), (14, 0, POPULAR), (15, 0, POPULAR),
+    ]  # fmt: skip
+
+
+def test_where_rungs_are_measured_each_has_places_to_be_measured_by() -> None:
+    """An eighth each of sixteen free ones, behind the places of the best; the rest is filled by it first."""
+    neighbours = [(200 + k, 1.0 - k / 8) for k in range(4)]
+    [found] = ranked_by_rung(
+        [([neighbours], [1])],
+        popular=[(300 + k, 1.0) for k in range(30)],
+        who=[(30, 0, 5)],
+        categories={30: [(100 + k, 1.0) for k in range(20)]},
+        segments={5: [(400 + k, 1.0) for k in range(20)]},
+        order=(POPULAR, CATEGORY, SEGMENT),
+        tried=8,
+    )
+    assert [rung for *_, rung in found] == [BESIDE] * 4 + [POPULAR] * 12 + [CATEGORY] * 2 + [SEGMENT] * 2
 
 
 def test_popular_items_that_have_all_faded_still_fill_the_list() -> None:

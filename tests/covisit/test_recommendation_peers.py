@@ -160,6 +160,6 @@ def test_ours_are_the_kernels_of_the_worker() -> None:
         history = items[shoppers == shopper].tolist()[-HISTORY:]
         recent = recent_reference(liked[shopper])
         asked = [answers[item] for item in recent[:RECENT_FETCHED]]
-        expected = [item for item, *_ in rank_reference(asked, recent, ListSettings().weights(), best, [])]
+        expected = [item for item, *_ in rank_reference(asked, recent, ListSettings().weights(), best, [], 0)]
         found = listed(peer, history, shopper)
         assert [int(hashes[item]) for item in found][: len(expected)] == expected

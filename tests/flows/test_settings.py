@@ -151,6 +151,17 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             ),
         ),
         (
+            '[recommend]\nladder = ["categry"]',
+            (
+                'coterie.toml: recommend.ladder: ["categry"] holds "categry", which is none of category, segment,'
+                ' popular; did you mean "category"?'
+            ),
+        ),
+        (
+            "[recommend]\nladder = []",
+            "coterie.toml: recommend.ladder: [] is empty, or names a rung twice; at least one is needed, each once",
+        ),
+        (
             "[recommend]\nchallenger = {second_step = 11}",
             (
                 'coterie.toml: recommend.challenger: {"second_step": 11} holds a second_step of 11: input should'

@@ -18,10 +18,9 @@ from operators.learn import MODELS, Learner, LearnSettings
 from operators.learn.clusterers import make_clusterer
 from operators.learn.segment_cards import RETIRED_MAX
 from operators.segment_quality import adjusted_rand
-from state.batches import ShardPopularity
 from state.features import DIMENSIONS, MODEL_FEATURES, PROPENSITY_INPUTS, SEGMENT_DIMENSIONS
 from state.metrics import Metrics
-from state.models import ModelVersion, PopularModel, SegmentModel
+from state.models import ModelVersion, PopularModel, SegmentModel, ShardPopularity
 from state.samples import Lessons, in_order
 from tests.learn.fading_newton import FadingNewton
 
@@ -427,6 +426,7 @@ def test_popular_items_are_published_only_when_they_changed() -> None:
     (model,) = learner.process(lists)
     assert learner.process(lists) == []
     resumed = Learner("popular", LearnSettings(), Metrics(), learner.snapshot())
+    assert [m.version for m in resumed.process(lists)] == [model.version]
     assert resumed.process(lists) == []
     assert [m.version for m in resumed.finish()] == [model.version]
 

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
 from operators.kernels.candidates import BESIDE, COMING_BACK, RUNGS
+from operators.kernels.list_types import RUNG_BITS
 from operators.kernels.lists import find_ranks, find_ranks_reference, hits_by_rung
-from operators.kernels.ranking import RUNG_BITS
+from operators.list_settings import LadderSettings
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
 from state.features import MODEL_FEATURES
 from state.metrics import Metrics
-from state.models import PopularModel
+from state.models import ByCategory, PopularModel
 from state.names import Names
 from state.redis_keys import Keys
 
@@ -189,6 +190,31 @@ def test_who_has_no_history_is_given_what_is_popular() -> None:
         (out,) = one.process([scored_batch([profile()])])
         recs = json.loads(fields(written(out)["ann"])["recs"])
         assert [(item, because) for item, _, because in recs] == [("i3", "popular"), ("i4", "popular")]
+
+
+def test_a_list_says_which_category_and_which_segment_an_item_is_popular_in() -> None:
+    """Of the current item's category, which the item shard tells; then the favourite one; then of the segment. A
+    category whose name is not known is told as popular."""
+    step, i = make(ladder=LadderSettings(("category", "segment", "popular"), measured=False))
+    lamps, chairs = (step._names.learn(name) for name in ("lamps", 'the "chairs"'))
+    known = sorted([(lamps, i[1]), (chairs, i[2]), (77, i[3])])
+    categories, items = (np.array(column, np.uint64) for column in zip(*known, strict=True))
+    by_category = ByCategory(categories, np.arange(4), items, np.ones(3, np.float32))
+    step.process([PopularModel(1, np.array([i[8]], np.uint64), np.ones(1, np.float32), by_category)])
+    step.process([scored_batch([profile("bob", 1, [i[4]])], [SCORED], sequence=1, acts=[(0, i[4], 0)])])
+    for sequence, current, favourite, expected in (
+        (2, lamps, chairs, [("i1", "category:lamps"), ("i2", 'category:the "chairs"')]),
+        (3, 77, 0, [("i3", "popular")]),
+        (4, 0, 0, []),
+    ):
+        batch = scored_batch([profile(recent=[i[0]])], [SCORED], sequence=sequence, item_shards=1)
+        batch.profiles.rows["favourite"] = favourite
+        answered = answer(sequence, (0, 0, []))
+        answered.rows["category"] = current
+        (out,) = step.process([batch, answered])
+        recs = json.loads(fields(written(out)["ann"])["recs"])
+        told = [(item, because) for item, _, because in recs]
+        assert told == [*expected, ("i4", "segment:s7"), ("i8", "popular")]
 
 
 def test_transitions_are_told_with_an_id_that_a_replay_repeats() -> None:

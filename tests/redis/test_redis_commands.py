@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
+from operators.kernels.candidates import CATEGORY, RUNGS, SEGMENT
+from operators.kernels.list_types import RUNG_BITS
 from state.batches import EXPLAINED, LIST_LENGTH, PROFILE, SCORE, WHY_LENGTH
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
@@ -58,6 +60,9 @@ def test_numbers_are_written_with_four_decimals(value: float) -> None:
     assert near(text, value) and text != b"-0.0000"
 
 
+REASONS = kernels.rule_texts(kernels.REASONS)
+
+
 @st.composite
 def shoppers(draw: st.DrawFn) -> dict[str, object]:
     erased = draw(st.booleans())
@@ -82,7 +87,10 @@ def shoppers(draw: st.DrawFn) -> dict[str, object]:
             st.one_of(
                 st.none(),
                 st.lists(
-                    st.tuples(st.integers(0, 9), SCORES, st.sampled_from([None, *range(10)])), max_size=LIST_LENGTH
+                    st.tuples(
+                        st.integers(0, 9), SCORES, st.sampled_from([None, *range(10)]), st.integers(0, len(RUNGS) - 1)
+                    ),
+                    max_size=LIST_LENGTH,
                 ),
             )
         ),
@@ -100,7 +108,7 @@ def test_records_are_the_fields_that_were_meant(
     hashes = [known.get(n, 2**63 + n) for n in range(10)]
     profiles, scores = np.zeros(len(people), PROFILE), np.zeros(len(people), SCORE)
     lists = [np.zeros((len(people), LIST_LENGTH), t) for t in (np.uint64, np.float32, np.uint64)]
-    counts, ids = np.zeros(len(people), np.uint8), b""
+    counts, rungs, ids = np.zeros(len(people), np.uint8), np.zeros(len(people), np.uint64), b""
     for k, told in enumerate(people):
         for name in ("event_ts", "version", "acts", "fresh", "erased", "rules"):
             profiles[k][name] = told[name]
@@ -108,9 +116,10 @@ def test_records_are_the_fields_that_were_meant(
         ids += told["id"]
         for name in SCORE.names or ():
             scores[k][name] = told[name]
-        for place, (item, score, because) in enumerate(told["list"] or []):
+        for place, (item, score, because, rung) in enumerate(told["list"] or []):
             lists[0][k, place], lists[1][k, place] = hashes[item], score
-            lists[2][k, place] = 0 if because is None else hashes[because]
+            lists[2][k, place] = 0 if because is None else because if rung == SEGMENT else hashes[because]
+            rungs[k] |= np.uint64(rung << RUNG_BITS * place)
         counts[k] = len(told["list"] or [])
     who = np.array(data.draw(st.permutations(range(len(people)))), np.int32)
     list_rows = np.array([-1 if told["list"] is None else k for k, told in enumerate(people)], np.int32)
@@ -121,9 +130,8 @@ def test_records_are_the_fields_that_were_meant(
     while True:
         out = np.full(room, 35, np.uint8)
         written = kernels.write_records(
-            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts), list_rows, *constants, rules,
-            (names.slots, names.hashes, names.starts, names.arena), np.frombuffer(b'"popular"', np.uint8), scratch, out,
-            starts, per_user,
+            who, profiles, np.frombuffer(ids, np.uint8), scores, (*lists, counts, rungs), list_rows, *constants, rules,
+            (names.slots, names.hashes, names.starts, names.arena), REASONS, scratch, out, starts, per_user,
         )  # fmt: skip
         if written == len(who):
             break
@@ -173,11 +181,15 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
     if told["list"] is not None:
         listed = json.loads(fields.pop("recs"))
         wanted = [entry for entry in told["list"] if entry[0] < 8]
-        assert [entry[0] for entry in listed] == [texts[item] for item, _, _ in wanted]
-        for (_, score, because), (_, score_told, because_told) in zip(listed, wanted, strict=True):
+        assert [entry[0] for entry in listed] == [texts[item] for item, *_ in wanted]
+        for (_, score, because), (_, score_told, because_told, rung) in zip(listed, wanted, strict=True):
             assert abs(score - float(np.float32(score_told))) <= 0.000051 + 1e-7 * abs(score_told)
-            known = because_told is not None and because_told < 8
-            assert because == (texts[because_told] if known else "popular")
+            if rung == SEGMENT:
+                assert because == f"segment:s{because_told or 0}"
+            elif because_told is not None and because_told < 8:
+                assert because == ("category:" if rung == CATEGORY else "") + texts[because_told]
+            else:
+                assert because == "popular"
     rules = [name for k, name in enumerate(RULES) if int(str(told["rules"])) >> k & 1]
     assert (json.loads(fields.pop("rules")), fields.pop("variants")) == (rules, b"{}")
     assert not fields
@@ -190,8 +202,8 @@ def test_the_longest_list_has_room() -> None:
     out = np.full(48 * 1024, 35, np.uint8)
     directory = (names.slots, names.hashes, names.starts, names.arena)
     scores = np.full(20, -12345.6789, np.float32)
-    popular = np.frombuffer(b'"popular"', np.uint8)
-    end = kernels.put_list(out, 0, hashes[:20], scores, hashes[20:], 20, directory, popular)
+    rungs = np.uint64(sum(CATEGORY << RUNG_BITS * k for k in range(20)))
+    end = kernels.put_list(out, 0, hashes[:20], scores, hashes[20:], 20, rungs, directory, REASONS)
     listed = json.loads(out[:end].tobytes())
     assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
     assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()

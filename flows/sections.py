@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from flows.section import Options, Section, Words, refuse
 from state.batches import CONTEXT_NAMES_MAX
-
-
-def _refuse(text: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{text}", {"text": text})
 
 
 def _redis_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise _refuse("is not a Redis address (redis://HOST:PORT/NUMBER, rediss://... or unix://PATH)")
+        raise refuse("is not a Redis address (redis://HOST:PORT/NUMBER, rediss://... or unix://PATH)")
     try:
         parts = urlsplit(url)
         sound = url.startswith("unix://") or (parts.port != 0 and re.fullmatch(r"/?|/\d+", parts.path) is not None)
     except ValueError:
         sound = False
     if not sound:
-        raise _refuse("has no port from 1 to 65535, or no number of a database behind it (redis://HOST:PORT/NUMBER)")
+        raise refuse("has no port from 1 to 65535, or no number of a database behind it (redis://HOST:PORT/NUMBER)")
     return url
 
 
 def _bootstrap(addresses: str) -> str:
     for address in addresses.split(","):
         if not re.fullmatch(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}\s*", address):
-            raise _refuse("is not a list of brokers (HOST:PORT,HOST:PORT)")
+            raise refuse("is not a list of brokers (HOST:PORT,HOST:PORT)")
         if not 1 <= int(address.rpartition(":")[2]) <= 65_535:
-            raise _refuse("has a port that is not from 1 to 65535")
+            raise refuse("has a port that is not from 1 to 65535")
     return addresses
 
 
@@ -56,62 +46,29 @@ def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:
-        raise _refuse('is not a time zone ("UTC", "Europe/Berlin" and the like)') from error
+        raise refuse('is not a time zone ("UTC", "Europe/Berlin" and the like)') from error
     return name
 
 
 def _clusterer(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
-        raise _refuse('is not a class such as "river.cluster.KMeans"')
+        raise refuse('is not a class such as "river.cluster.KMeans"')
     return name
 
 
 def _challenger(name: str) -> str:
     if name and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
-        raise _refuse('is neither empty nor a class such as "river.tree.HoeffdingTreeClassifier"')
+        raise refuse('is neither empty nor a class such as "river.tree.HoeffdingTreeClassifier"')
     return name
 
 
 def _context_names(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) > CONTEXT_NAMES_MAX:
-        raise _refuse(f"holds {len(set(names))} names; at most {CONTEXT_NAMES_MAX} can be declared, leave some out")
+        raise refuse(f"holds {len(set(names))} names; at most {CONTEXT_NAMES_MAX} can be declared, leave some out")
     return names
 
 
-def _days(days: Any) -> int:
-    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= DAYS_MAX:
-        raise _refuse(f"is not a whole number of days (0 to {DAYS_MAX})")
-    return days
-
-
-DAYS_MAX = 36_500
 Topics = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")], ...], Field(max_length=64)]
-Options = dict[str, bool | int | float | str]
-Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=256)]
-
-DaysByName = dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[int, BeforeValidator(_days)]]
-
-
-class Section(BaseModel):
-    """A table of settings. Lists may be given as text with commas, tables as JSON text, as the environment must."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _from_text(cls, value: Any, info: ValidationInfo) -> Any:
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        kind = get_origin(annotation) or annotation
-        if kind in (int, float) and isinstance(value, bool):
-            raise PydanticCustomError("int_type" if kind is int else "float_type", "not a number")
-        if kind is tuple and isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        if kind is dict and isinstance(value, str):
-            try:
-                return json.loads(value)
-            except json.JSONDecodeError as error:
-                raise _refuse("is not a JSON object") from error
-        return value
 
 
 class Redis(Section):
@@ -191,7 +148,7 @@ class Events(Section):
     def _features_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         both = sorted(name for name in names if f"{name}_value" in names)
         if both:
-            raise _refuse(
+            raise refuse(
                 f'holds "{both[0]}" and "{both[0]}_value", whose features would have the same names; rename one'
             )
         return names
@@ -228,7 +185,7 @@ class Shop(Section):
     def _not_before_the_lateness(cls, minutes: float, info: ValidationInfo) -> float:
         lateness = info.data.get("lateness_minutes")
         if lateness is not None and minutes < lateness:
-            raise _refuse(f"is less than lateness_minutes ({lateness:g}); raise it, or lower the lateness")
+            raise refuse(f"is less than lateness_minutes ({lateness:g}); raise it, or lower the lateness")
         return minutes
 
     @field_validator("lateness_minutes")
@@ -236,7 +193,7 @@ class Shop(Section):
     def _within_the_gap(cls, minutes: float, info: ValidationInfo) -> float:
         gap = info.data.get("session_gap_minutes")
         if gap is not None and minutes > gap:
-            raise _refuse(f"is more than session_gap_minutes ({gap:g}); lower it, or raise the gap")
+            raise refuse(f"is more than session_gap_minutes ({gap:g}); lower it, or raise the gap")
         return minutes
 
 
@@ -279,115 +236,6 @@ class Learn(Section):
     )
     challenger_params: Options = Field({}, max_length=32, description="Arguments of that class.")
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of the random generators.")
-
-
-LADDER = ("category", "segment", "popular")
-"""What may fill lists up."""
-
-
-def _rungs(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in LADDER:
-            near = difflib.get_close_matches(name, LADDER, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise _refuse(f'holds "{name}", which is none of {", ".join(LADDER)}{hint}')
-    if len(set(names)) < len(names) or not names:
-        raise _refuse("is empty, or names a rung twice; at least one is needed, each once")
-    return names
-
-
-LIST_WEIGHTS = ("earlier_factor", "second_step", "coming_back", "coming_back_factor", "learn_weights")
-"""What a challenger's lists may have other values of."""
-
-
-class Recommend(Section):
-    """How items are ranked. A half-life in events counts the events of the whole shop; weights are of shares."""
-
-    long_half_life_events: float = Field(
-        500_000.0, ge=1, le=1e12, description="Half-life of the slow co-visitation weights."
-    )
-    short_half_life_events: float = Field(
-        2_000.0, ge=1, le=1e12, description="Half-life of the fast co-visitation weights."
-    )
-    short_weight: float = Field(0.25, ge=0, le=10, description="Weight of the fast beside the slow ones.")
-    popular_n: int = Field(100, ge=20, le=1000, description="Length of the list of popular items.")
-    popular_half_life_days: float = Field(
-        3.0, ge=0.01, le=365, description="Half-life of an item's popularity, in event time."
-    )
-    popular_every_batches: int = Field(
-        16, ge=1, le=100_000, description="An item shard tells its popular items once in so many batches."
-    )
-    popular_categories: int = Field(
-        1000, ge=1, le=10_000, description="Of so many of the largest categories it is kept what is popular in them."
-    )
-    ladder: Annotated[Words, AfterValidator(_rungs)] = Field(
-        ("category", "popular"),
-        description="What fills lists up where nothing stands beside the last items: what is popular in the category of"
-        ' the current item and in the favourite one ("category"), among the shoppers of the segment ("segment"), in the'
-        ' whole shop ("popular").',
-    )
-    ladder_measured: bool = Field(
-        True, description="Whether the rung that is hit most often goes first; else, and to begin with, as given."
-    )
-    earlier_factor: float = Field(
-        0.5, ge=0, le=1, description="What stands beside an earlier item counts so much of what stands beside the next."
-    )
-    second_step: float = Field(
-        1.0, ge=0, le=10, description="Weight of what stands beside the best neighbours of the current item."
-    )
-    coming_back: float = Field(
-        0.15, ge=0, le=10, description="What speaks for going back to the item before the current one."
-    )
-    coming_back_factor: float = Field(0.8, ge=0, le=1, description="And for each one earlier, times this.")
-    learn_weights: bool = Field(
-        True, description="Whether these weights follow what shoppers turn to, from the values given on."
-    )
-    challenger: Options = Field(
-        {},
-        max_length=8,
-        description="Other values of the five settings above, such as {second_step = 0.5}: lists made with them are "
-        "judged beside those in force, and not written.",
-    )
-
-    bought_days: int = Field(
-        365,
-        ge=0,
-        le=DAYS_MAX,
-        description="What a shopper bought stays out of their lists for so long; 0: it never does.",
-    )
-    bought_days_by_category: DaysByName = Field(
-        {},
-        max_length=4096,
-        description="The same for items of a category, such as {coffee = 14}, which come back; 0: they never stay out.",
-    )
-    category_max: int = Field(0, ge=0, le=20, description="Most items of one category in a list; 0: no limit.")
-    fatigue_after: int = Field(
-        3,
-        ge=0,
-        le=254,
-        description="So often an item may be shown to a shopper without an act before it sinks in lists.",
-    )
-    fatigue_factor: float = Field(
-        0.5, ge=0.01, le=1, description="What each further impression multiplies its score by; 1: nothing sinks."
-    )
-    fatigue_days: int = Field(
-        14, ge=1, le=DAYS_MAX, description="Impressions of an item are forgotten so long after the newest of them."
-    )
-
-    @field_validator("challenger")
-    @classmethod
-    def _of_lists(cls, table: Options) -> Options:
-        for name, value in table.items():
-            if name not in LIST_WEIGHTS:
-                near = difflib.get_close_matches(name, LIST_WEIGHTS, 1)
-                hint = f'; did you mean "{near[0]}"?' if near else ""
-                raise _refuse(f'holds "{name}", which is none of {", ".join(LIST_WEIGHTS)}{hint}')
-            try:
-                cls.model_validate({name: value})
-            except ValidationError as error:
-                text = error.errors()[0]["msg"]
-                raise _refuse(f"holds a {name} of {json.dumps(value)}: {text[0].lower()}{text[1:]}") from error
-        return table
 
 
 class Worker(Section):

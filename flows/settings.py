@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from flows.recommend_section import Recommend
 from flows.sections import (
     DeadLetterFile,
     Events,
@@ -25,7 +26,6 @@ from flows.sections import (
     Learn,
     Log,
     MetricsEndpoint,
-    Recommend,
     Redis,
     Shop,
     State,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine import BlobLogic, Sink, SnapshotClock, TableHost
+from flows.recommend_section import LIST_WEIGHTS
 from flows.rules import placed_rules, rule_cards
-from flows.sections import LIST_WEIGHTS
 from flows.settings import Settings
 from operators.catalogue import Catalogue
 from operators.contender import CONTENDERS, Comparison, Contender

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ranked_lists import RandomShop, ranked, ranked_by_rung
 
-from operators.goods import Goods
 from operators.kernels.candidates import (
     BESIDE,
     CATEGORY,
@@ -22,200 +19,18 @@ from operators.kernels.candidates import (
     SLOT_NEIGHBOURS,
     WALKS,
 )
-from operators.kernels.list_rules import RULED, Rules, no_rules
-from operators.kernels.list_types import RUNG_BITS, Beside, Ladder, Last, Lists, Popular, Shoppers
-from operators.kernels.ranking import rank, rank_reference
+from operators.kernels.list_types import RUNG_BITS
+from operators.kernels.ranking import rank_reference
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
     nothing_remembered,
     remember_rows,
     remember_rows_reference,
 )
-from operators.kernels.segment_items import SegmentItems, no_segment_items
 from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
-from state.models import ByCategory
-from state.profile_table import AVAILABLE, FACT_ROW, UNAVAILABLE
 
 WEIGHTS = ListSettings().weights()[0]
-
-Neighbours = list[list[tuple[int, float]]]
-Rows = dict[int, list[tuple[int, float]]]
-Ranked = list[tuple[int, float, int]]
-RankedByRung = list[tuple[int, float, int, int]]
-
-
-def ranked(
-    shoppers: list[tuple[Neighbours, list[int]]],
-    popular: list[tuple[int, float]] | None = None,
-    settings: ListSettings = ListSettings(),
-    beside: Rows | None = None,
-) -> list[Ranked]:
-    """Lists without the rungs their items came from."""
-    return [[entry[:3] for entry in one] for one in ranked_by_rung(shoppers, popular, settings, beside)]
-
-
-def ranked_by_rung(
-    shoppers: list[tuple[Neighbours, list[int]]],
-    popular: list[tuple[int, float]] | None = None,
-    settings: ListSettings = ListSettings(),
-    beside: Rows | None = None,
-    who: list[tuple[int, int, int]] | None = None,
-    categories: Rows | None = None,
-    segments: Rows | None = None,
-    order: Sequence[int] = (CATEGORY, SEGMENT, POPULAR),
-    tried: int = 0,
-    rules: Rules | None = None,
-) -> list[RankedByRung]:
-    """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
-    neighbours of other items that are remembered, `who` tells each one's category, favourite one and segment, and
-    `categories` and `segments` what is popular there."""
-    n = len(shoppers)
-    items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
-    scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
-    counts = np.zeros((n, RECENT_FETCHED), np.uint8)
-    recent, recent_n = np.zeros((n, RECENT_ITEMS), np.uint64), np.zeros(n, np.uint8)
-    for i, (neighbours, history) in enumerate(shoppers):
-        recent[i, : len(history)], recent_n[i] = history, len(history)
-        for slot, pairs in enumerate(neighbours):
-            counts[i, slot] = len(pairs)
-            for k, (item, score) in enumerate(pairs):
-                items[i, slot, k], scores[i, slot, k] = item, score
-    remembered = nothing_remembered(4096)
-    for item, pairs in (beside or {}).items():
-        row = remembered[item % 4096]
-        row["item"] = item
-        for k, (other, score) in enumerate(pairs):
-            row["items"][k], row["scores"][k] = other, score
-    popular = popular or []
-    popular_items = np.array([item for item, _ in popular], np.uint64)
-    popular_scores = np.array([score for _, score in popular], np.float32)
-    # What stood in the output before must not show.
-    out_items, because = np.full((2, n, LIST_LENGTH), 77, np.uint64)
-    out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
-    out_rungs = np.full(n, 77, np.uint64)
-    lists = Lists(out_items, out_scores, because, out_n, out_rungs)
-    told = np.array(who or [(0, 0, -1)] * n).reshape(n, 3)
-    shoppers_told = Shoppers(*(told[:, k].astype(kind) for k, kind in enumerate((np.uint64, np.uint64, np.int32))))
-    ladder = Ladder(
-        by_category(categories or {}),
-        by_segment(segments or {}),
-        Popular(popular_items, popular_scores),
-        np.array(order, np.int64),
-        np.int64(tried),
-    )
-    neighbours_told = Beside(items, scores, counts)
-    rank(
-        neighbours_told,
-        Last(recent, recent_n),
-        shoppers_told,
-        settings.weights(),
-        remembered,
-        ladder,
-        rules or no_rules(n),
-        lists,
-    )
-    rungs = (out_rungs[:, None] >> (RUNG_BITS * np.arange(LIST_LENGTH)).astype(np.uint64)) & np.uint64(
-        (1 << RUNG_BITS) - 1
-    )
-    for i in range(n):
-        for column in (out_items, out_scores, because, rungs):
-            assert not column[i, out_n[i] :].any()
-    return [
-        list(zip(*(c[i].tolist() for c in (out_items, out_scores, because, rungs)), strict=True))[: out_n[i]]
-        for i in range(n)
-    ]
-
-
-def by_category(rows: Rows) -> ByCategory:
-    """What is popular in each category, best first."""
-    known = sorted(rows)
-    items = [item for category in known for item, _ in rows[category]]
-    scores = [score for category in known for _, score in rows[category]]
-    starts = np.cumsum([0, *(len(rows[category]) for category in known)])
-    return ByCategory(np.array(known, np.uint64), starts, np.array(items, np.uint64), np.array(scores, np.float32))
-
-
-def by_segment(rows: Rows) -> SegmentItems:
-    """What is popular in each segment, best first."""
-    table = no_segment_items()
-    for place, (number, entries) in enumerate(rows.items()):
-        table.numbers[place], table.counts[place] = number, len(entries)
-        for k, (item, score) in enumerate(entries):
-            table.items[place, k], table.weights[place, k] = item, score
-    return table
-
-
-def shopper(rng: np.random.Generator, catalogue: np.ndarray) -> tuple[Neighbours, list[int]]:
-    """A random shopper: few distinct items and scores of few values, so that ties and repeats are common."""
-    history = rng.choice(catalogue, rng.integers(0, RECENT_ITEMS + 1)).tolist()
-    neighbours = []
-    for _ in history[:RECENT_FETCHED]:
-        others = rng.choice(catalogue, rng.integers(0, min(NEIGHBOURS, len(catalogue)) + 1), replace=False).tolist()
-        neighbours.append([(other, float(np.float32(rng.integers(1, 9) / 8))) for other in others])
-    return neighbours, history
-
-
-def some_of(rng: np.random.Generator, catalogue: np.ndarray, most: int) -> list[tuple[int, float]]:
-    """Some items, best first."""
-    items = rng.choice(catalogue, rng.integers(0, min(most, len(catalogue)) + 1), replace=False).tolist()
-    scores = np.sort(rng.integers(1, 500, len(items)))[::-1].astype(np.float32).tolist()
-    return list(zip(items, scores, strict=True))
-
-
-class RandomShop(NamedTuple):
-    """Shoppers, the neighbours that are remembered, and a ladder: what is popular, by category and by segment, who the
-    shoppers are (known, unknown and none of each), and the order of the rungs."""
-
-    catalogue: np.ndarray
-    shoppers: list[tuple[Neighbours, list[int]]]
-    beside: Rows
-    popular: list[tuple[int, float]]
-    categories: Rows
-    segments: Rows
-    who: list[tuple[int, int, int]]
-    order: list[int]
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator, size: int) -> RandomShop:
-        """Of at most so many items, whose hashes share their low bits, so that the table of candidates collides."""
-        catalogue = np.unique(rng.integers(1, 2**40, size, dtype=np.uint64) << np.uint64(rng.integers(0, 12)))
-        places = {item % 4096: item for item in rng.permutation(catalogue).tolist()}
-        beside = {
-            item: [
-                (other, float(np.float32(rng.integers(1, 9) / 8)))
-                for other in rng.choice(catalogue, min(len(catalogue), REMEMBERED_NEIGHBOURS), replace=False).tolist()
-            ]
-            for item in places.values()
-        }
-        return cls(
-            catalogue,
-            [shopper(rng, catalogue) for _ in range(8)],
-            beside,
-            some_of(rng, catalogue, 50),
-            {key: some_of(rng, catalogue, 20) for key in (3, 5, 9)},
-            {key: some_of(rng, catalogue, 128) for key in (0, 4)},
-            [
-                (int(rng.choice([0, 3, 5, 6])), int(rng.choice([0, 3, 9])), int(rng.choice([-1, 0, 2, 4])))
-                for _ in range(8)
-            ],
-            rng.permutation([CATEGORY, SEGMENT, POPULAR])[: rng.integers(1, 4)].tolist(),
-        )
-
-    def ladder_of(self, n: int) -> list[tuple[int, list[tuple[int, list[tuple[int, float]]]]]]:
-        """The rungs as they apply to a shopper."""
-        category, favourite, segment = self.who[n]
-        found = {
-            CATEGORY: [(c, self.categories.get(c, [])) for c in dict.fromkeys((category, favourite))],
-            SEGMENT: [(segment, self.segments.get(segment, []))],
-            POPULAR: [(0, self.popular)],
-        }
-        return [(rung, found[rung]) for rung in self.order]
-
-    def ranked(self, chosen: ListSettings, tried: int, rules: Rules | None = None) -> list[RankedByRung]:
-        """What the kernel makes of it."""
-        ladder = self.who, self.categories, self.segments, self.order, tried
-        return ranked_by_rung(self.shoppers, self.popular, chosen, self.beside, *ladder, rules)
 
 
 @given(
@@ -238,94 +53,6 @@ def test_rank_says_what_the_plain_reference_says(
     ]
     assert shop.ranked(chosen, tried) == expected
     assert LIST_LENGTH * RUNG_BITS <= 64 and len(RUNGS) <= 1 << RUNG_BITS
-
-
-def goods_of(categories: dict[int, int], out: set[int]) -> Goods:
-    """Goods that were told the categories (hashes) of items, and which are not to be shown."""
-    goods, facts = Goods(), np.zeros(len(categories | dict.fromkeys(out, 0)), FACT_ROW)
-    for fact, item in zip(facts, categories | dict.fromkeys(out, 0), strict=True):
-        fact["item"], fact["category"], fact["ts"] = item, categories.get(item, 0), 1
-        fact["available"] = UNAVAILABLE if item in out else AVAILABLE
-    goods.restore(facts)
-    return goods
-
-
-def rules_of(factors: list[dict[int, float]], goods: Goods | None = None, category_max: int = 0) -> Rules:
-    """Rules for shoppers, each given as factors of items."""
-    told = [(item, factor) for one in factors for item, factor in one.items()]
-    starts = np.cumsum([0, *map(len, factors)]).astype(np.int64)
-    goods = goods or Goods()
-    return Rules(np.array(told, RULED), starts, goods.table, np.array([goods.out, category_max], np.int64))
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    tried=st.sampled_from([0, 8]),
-    size=st.integers(1, 200),
-    category_max=st.integers(0, 4),
-    share_out=st.sampled_from([0.0, 0.2, 0.9]),
-    share_ruled=st.sampled_from([0.0, 0.3, 1.0]),
-)
-@settings(max_examples=100, deadline=None)
-def test_rank_by_rules_says_what_the_plain_reference_says(
-    seed: int, tried: int, size: int, category_max: int, share_out: float, share_ruled: float
-) -> None:
-    """The same with items that are not to be listed, that sink, and of which there may be only so many in a list."""
-    rng = np.random.default_rng(seed)
-    shop = RandomShop.drawn(rng, size)
-    catalogue = shop.catalogue.tolist()
-    told = rng.choice(rng.integers(1, 2**64, 6, dtype=np.uint64), len(catalogue)).tolist()
-    categories = {i: c for i, c in zip(catalogue, told, strict=True) if rng.random() < 0.8}
-    out = {item for item in catalogue if rng.random() < share_out}
-    factors = [
-        {item: float(rng.choice([0.0, 0.5, 0.25])) for item in catalogue if rng.random() < share_ruled}
-        for _ in shop.shoppers
-    ]
-    rules, weights = rules_of(factors, goods_of(categories, out), category_max), ListSettings().weights()
-    expected = [
-        rank_reference(
-            *one,
-            weights,
-            shop.beside,
-            shop.ladder_of(n),
-            tried,
-            factors[n] | dict.fromkeys(out, 0.0),
-            categories,
-            category_max,
-        )
-        for n, one in enumerate(shop.shoppers)
-    ]
-    assert shop.ranked(ListSettings(), tried, rules) == expected
-
-
-def test_of_two_factors_of_an_item_the_lesser_counts() -> None:
-    """What was bought stays out although it was shown in vain too."""
-    rules = Rules(np.array([(7, 0.0), (7, 0.5)], RULED), np.array([0, 2]), Goods().table, np.zeros(2, np.int64))
-    [found] = ranked_by_rung([([[(7, 1.0), (8, 0.5)]], [1])], [(7, 1.0)], rules=rules)
-    assert [item for item, *_ in found] == [8]
-
-
-def test_an_item_sinks_below_what_is_better_then_and_out_of_a_full_list() -> None:
-    """Also among what is popular; the reason and the rung stay."""
-    pairs = [(10 + k, 1.0 - k / 64) for k in range(LIST_LENGTH + 1)]
-    [found] = ranked_by_rung([([pairs], [1])], rules=rules_of([{10: 0.5}]))
-    assert [item for item, *_ in found] == [item for item, _ in pairs[1:]]
-    [found] = ranked_by_rung([([pairs[:3]], [1])], [(4, 2.0), (5, 1.0)], rules=rules_of([{10: 0.5, 4: 0.25}]))
-    assert found == [
-        *((11, 1.0 - 1 / 64, 1, BESIDE), (12, 1.0 - 2 / 64, 1, BESIDE), (10, 0.5, 1, BESIDE)),
-        *((5, float(np.float32(1) / np.float32(3)), 0, POPULAR), (4, float(np.float32(2 / 3) / 4), 0, POPULAR)),
-    ]
-
-
-def test_a_third_of_a_category_makes_room_for_the_next_best_of_others() -> None:
-    """Whatever rung it comes from; those whose category nobody told are not counted."""
-    goods = goods_of(dict.fromkeys((10, 11, 12, 4), 7 << 40) | {13: 8 << 40, 5: 8 << 40}, set())
-    pairs = [(10, 1.0), (11, 0.75), (12, 0.5), (13, 0.25), (14, 0.125), (15, 0.0625)]
-    popular = [(4, 3.0), (5, 2.0), (6, 1.0)]
-    [found] = ranked_by_rung([([pairs], [1])], popular, rules=rules_of([{}], goods, 2))
-    assert [item for item, *_ in found] == [10, 11, 13, 14, 15, 5, 6]
-    [found] = ranked_by_rung([([pairs[::-1]], [1])], popular, rules=rules_of([{10: 0.25}], goods, 1))
-    assert [item for item, *_ in found] == [11, 13, 14, 15, 6]
 
 
 def test_an_item_is_of_the_rung_that_gave_most() -> None:

@@ -134,6 +134,10 @@ def test_a_batch_tells_what_its_events_said(data: st.DataObject) -> None:
         assert batch.pairs["weight"].tolist() == pytest.approx([p[2] for p in pairs], rel=1e-6)
         assert batch.touches.tolist() == touches
         hold_rows(batch, places, counts, erased, fresh, shoppers)
+        for user, row in zip(places, batch.rows, strict=False):
+            if row["acts"]:
+                favourite = shop.features(user)["favourite_category"]
+                assert int(row["favourite"]) == (hash_text(favourite) if favourite else 0)
         assert all(not b.rows["acts"].any() and not len(b.acts) and not len(b.fetches) for b in batches[1:])
 
 
@@ -248,6 +252,17 @@ def test_purchases_tell_the_category_that_was_known() -> None:
     ]
     (batch,) = Shop().feed(item, line("purchase", BEGIN_MS + 1, order_id="o", lines=lines))
     assert batch.marks["category"].tolist() == [hash_text("c"), 0, hash_text("e")]
+
+
+def test_the_favourite_category_is_the_heaviest_and_of_equal_ones_that_of_the_smallest_hash() -> None:
+    """None while no act told a category; a later taste outweighs an earlier one."""
+    shop, told = Shop(), []
+    for n, category in enumerate([None, "rugs", "lamps", "lamps", "rugs", "rugs"]):
+        fields = {"category": category} if category else {}
+        (batch,) = shop.feed(line("view", BEGIN_MS, item_id=f"i{n}", **fields))
+        told.append(int(batch.rows["favourite"][0]))
+    rugs, lamps = hash_text("rugs"), hash_text("lamps")
+    assert told == [0, rugs, min(rugs, lamps), lamps, min(rugs, lamps), rugs]
 
 
 def test_a_return_says_nothing_of_liking() -> None:

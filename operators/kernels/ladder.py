@@ -82,6 +82,7 @@ class Gate(NamedTuple):
 
 @kernel
 def total_of(scores, begin, end):
+    """The sum of scores[begin:end], added up as float32 from the first on."""
     total = np.float32(0.0)
     for p in range(begin, end):
         total += np.float32(scores[p])

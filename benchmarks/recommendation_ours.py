@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.recommendation_peers import LENGTH
 from operators.covisit import Covisit, CovisitSettings
 from operators.kernels.candidates import RECENT_FETCHED
-from operators.kernels.list_types import Lists
+from operators.kernels.list_types import Beside, Last, Lists, Shoppers
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX, pairs_of
 from operators.kernels.sessions import join, recent_since, remember
 from operators.list_maker import ListMaker
@@ -96,12 +96,20 @@ def ask(histories, hashes, scratch, recent, recent_n, fetches):
 
 class Ours:
     """Sessions and pairs as the profile step makes them, the co-visitation step of one shard, the ranking of the
-    personalize step; the shop's popular items are those of the shard. `items` bounds the numbers of items."""
+    personalize step, whose weights follow what shoppers turn to or stay as given; the shop's popular items are those of
+    the shard. `items` bounds the numbers of items."""
 
-    def __init__(self, shoppers: int, items: int, current_out: bool = True, settings: CovisitSettings | None = None):
+    def __init__(
+        self,
+        shoppers: int,
+        items: int,
+        current_out: bool = True,
+        settings: CovisitSettings | None = None,
+        learn_weights: bool = True,
+    ):
         self._covisit = Covisit(0, Metrics(), settings or CovisitSettings(item_shards=1))
         self._lists = ListMaker()
-        self._weights = PartWeights(ListSettings(leave_out=1 if current_out else 0))
+        self._weights = PartWeights(ListSettings(leave_out=1 if current_out else 0, learn_weights=learn_weights))
         self._gap_ms = ProfileSettings(item_shards=1).session_gap_ms
         self._sessions, self._scratch = np.zeros(shoppers, SESSION_ROW), np.zeros(1, SESSION_ROW)
         self.hashes = np.empty(items, np.uint64)
@@ -113,6 +121,8 @@ class Ours:
     def learn(self, shoppers: np.ndarray, items: np.ndarray, ts: np.ndarray) -> None:
         pairs, touches = np.zeros(len(items) * PAIRS_PER_ACT_MAX, PAIR), np.zeros(len(items), TOUCH)
         self._touched[items] = True
+        who, first = np.unique(shoppers, return_index=True)
+        self._weights.learn(0, who, self.hashes[items[first]])
         n = act(shoppers, self.hashes[items], ts, self._sessions, self._gap_ms, pairs, touches)
         self._listen(self._covisit.process([VisitBatch(pairs[:n], touches)]))
 
@@ -139,19 +149,25 @@ class Ours:
         return [answer.rows for answer in said if isinstance(answer, AnswerBatch)]
 
     def lists(self, shoppers: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        lists = self.ranked(histories)
+        laid_out = self._laid_out(histories)
+        lists = self._lists.make(*laid_out, self._weights.in_force)
+        if len(shoppers) and shoppers[0] >= 0:
+            beside, last, _ = laid_out
+            self._weights.note(0, shoppers, beside, last, self._lists.memory.remembered, lists)
         numbers = self._numbers.find(lists.items.reshape(-1)).reshape(lists.items.shape)
         return np.where(np.arange(LENGTH) < lists.counts[:, None], numbers, -1)
 
     def ranked(self, histories: np.ndarray) -> Lists:
         """Lists as the worker makes them, of hashes."""
+        return self._lists.make(*self._laid_out(histories), self._weights.in_force)
+
+    def _laid_out(self, histories: np.ndarray) -> tuple[Beside, Last, Shoppers]:
         n = len(histories)
         recent, recent_n = np.empty((n, RECENT_ITEMS), np.uint64), np.empty(n, np.uint8)
         fetches = np.empty(n * RECENT_FETCHED, FETCH)
         asked = ask(histories, self.hashes, self._scratch, recent, recent_n, fetches)
         answers = self._ask(fetches[:asked])
-        laid_out = self._lists.lay_out(answers, np.arange(n, dtype=np.int32), recent, recent_n)
-        return self._lists.make(*laid_out, self._weights.in_force)
+        return self._lists.lay_out(answers, np.arange(n, dtype=np.int32), recent, recent_n)
 
     def size(self) -> tuple[int, int]:
         """Items known, and the bytes they take."""

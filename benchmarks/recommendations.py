@@ -75,6 +75,11 @@ class Contender:
 
 CONTENDERS = (
     Contender("ours", lambda shoppers, items, out, seed: Ours(shoppers, items, out)),
+    Contender(
+        "ours, weights as given",
+        lambda shoppers, items, out, seed: Ours(shoppers, items, out, learn_weights=False),
+        published=False,
+    ),
     Contender("popularity, fading", lambda shoppers, items, out, seed: Popularity(out)),
     Contender("co-visits of the last item", lambda shoppers, items, out, seed: LastItem(out)),
     Contender("VMIS-kNN m=500 k=100", lambda shoppers, items, out, seed: VmisKnn(current_out=out)),

@@ -142,14 +142,15 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             "[recommend.challenger]\nsecond_stp = 1",
             (
                 'coterie.toml: recommend.challenger: {"second_stp": 1} holds "second_stp", which is none of'
-                ' earlier_factor, second_step, coming_back, coming_back_factor, learn_weights; did you mean "second_step"?'
+                " earlier_factor, second_step, coming_back, coming_back_factor, learn_weights;"
+                ' did you mean "second_step"?'
             ),
         ),
         (
             "[recommend]\nchallenger = {second_step = 11}",
             (
-                'coterie.toml: recommend.challenger: {"second_step": 11} holds a second_step of 11: input should be less than'
-                " or equal to 10"
+                'coterie.toml: recommend.challenger: {"second_step": 11} holds a second_step of 11:'
+                " input should be less than or equal to 10"
             ),
         ),
         (

@@ -10,7 +10,9 @@ import pytest
 import redis
 from running import records, replay
 
+from flows.commands.explanations import explain_models
 from flows.commands.records import show_user
+from flows.inspect import all_features
 from flows.settings import load_settings
 from operators.generate import ShopPlan, write_log
 
@@ -47,6 +49,29 @@ def test_why_in_redis_and_what_show_explains_agree_of_who_has_been_quiet(
             if name in why:
                 assert shown[field] == pytest.approx(told[name]["propensity"], abs=2e-3), (user, name)
                 _same_features(why[name], told[name]["contributions"])
+
+
+def test_at_the_end_no_record_is_farther_from_the_newest_scores_than_is_promised(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Margin and propensities by the last models, and as of the end; by which model they were written is not asked."""
+    log = tmp_path / "shop.jsonl"
+    write_log(ShopPlan(start="2025-01-01T00:00:00Z", shoppers=500, items=300, events=15_000, seed=8), log)
+    state, _ = replay(tmp_path, redis_url, log)
+    with redis.Redis.from_url(redis_url) as client:
+        packed = client.hgetall("coterie:models")
+        watermark = int(client.hget("coterie:meta", "watermark") or 0)
+    settings = load_settings(None, {"redis.url": redis_url, "state.directory": state})
+    features = all_features(state, watermark, settings)
+    found = records(redis_url)
+    assert len(found) == len(features) >= 400
+    for key, record in found.items():
+        user = key.split(":", 2)[2]
+        told = explain_models(packed, features[user], record["segment"])
+        assert float(record["margin"]) == pytest.approx(told["segment"]["margin"], abs=0.021), user
+        assert float(record["purchase_propensity"]) == pytest.approx(told["purchase"]["propensity"], abs=0.021), user
+        if "churn" in told:
+            assert float(record["churn_risk"]) == pytest.approx(told["churn"]["propensity"], abs=0.021), user
 
 
 def _same_features(short: list[list[object]], long: list[list[object]]) -> None:

@@ -197,7 +197,7 @@ _counts = st.sampled_from(["purchases_7d", "views_24h", "views_7d", "views_30d",
 _small = st.integers(0, 8)
 _simple = st.one_of(
     st.builds("{} {} {}".format, _counts, st.sampled_from(["=", "<>", "<", "<=", ">", ">="]), _small),
-    st.builds("{} BETWEEN {} AND {}".format, _counts, _small, _small),
+    st.builds(lambda name, low, more: f"{name} BETWEEN {low} AND {low + more}", _counts, _small, _small),
     st.builds("{} + {} >= {}".format, _counts, _counts, _small),
     st.builds("{} * {} > {} - {}".format, _counts, _counts, _small, _counts),
 )

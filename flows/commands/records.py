@@ -77,7 +77,7 @@ def show_segments(settings: Settings, as_json: bool) -> None:
     table = Table("segment", "name", "group", "shoppers", "share", "what sets it apart")
     for card in cards:
         if not card.get("retired_at"):
-            share = f"{_number(card.get('share')):.1%}"
+            share = f"{card['share']:.1%}" if isinstance(card.get("share"), float | int) else None
             row = (
                 card["id"],
                 card.get("name"),

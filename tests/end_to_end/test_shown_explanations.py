@@ -57,11 +57,14 @@ def test_at_the_end_no_record_is_farther_from_the_newest_scores_than_is_promised
     """Margin and propensities by the last models, and as of the end; by which model they were written is not asked."""
     log = tmp_path / "shop.jsonl"
     write_log(ShopPlan(start="2025-01-01T00:00:00Z", shoppers=500, items=300, events=15_000, seed=8), log)
-    state, _ = replay(tmp_path, redis_url, log)
+    state, report = replay(tmp_path, redis_url, log)
     with redis.Redis.from_url(redis_url) as client:
+        cards = [orjson.loads(card) for card in client.hgetall("coterie:segments").values()]
         packed = client.hgetall("coterie:models")
         watermark = int(client.hget("coterie:meta", "watermark") or 0)
     settings = load_settings(None, {"redis.url": redis_url, "state.directory": state})
+    living = [card for card in cards if "born_by" in card and not card["retired_at"]]
+    assert report["segments"] == len(living) < len(cards)
     features = all_features(state, watermark, settings)
     found = records(redis_url)
     assert len(found) == len(features) >= 400

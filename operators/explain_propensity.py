@@ -115,7 +115,7 @@ def _values(model: PropensityModel, feature: Feature, own: float, up: bool) -> l
             return [] if up or own == 0.0 else [0.0]
     elif not up and only_grows(feature):
         return []
-    step, (least, most) = step_of(feature), bounds_of(feature)
+    step, (least, most) = step_of(feature), bounds_of(feature, up)
     j = MODEL_FEATURES.index(feature.name)
     end = float(model.mean[j]) + (STANDARD_MAX if up else -STANDARD_MAX) * float(model.scale[j])
     at, end = (float(np.sign(v) * min(abs(v), math.log1p(VALUE_MAX))) for v in (_log(own), end))

@@ -259,7 +259,9 @@ def _models(record: Mapping[str, Any]) -> Table:
             name = f"{name}, {figure} by now {one[figure]:.4f}"
         parts = one.get("pulls") or one.get("contributions") or []
         strongest = ", ".join(f"{feature} {part:+.3g}" for feature, part in parts)
-        change = f"next is {one['next']}" if one.get("next") else one.get("change")
+        change = f"next is {one['next']}" if one.get("next") else one.get("change", "")
+        if change is None:
+            change = "none that acts could make"
         table.add_row(_plain(name), _plain(strongest), _plain(change))
     return table
 

@@ -179,7 +179,7 @@ def _so_far(move: Move, features: Features, name: str, value: Any) -> dict[str, 
 def _near(feature: Feature, current: float, rising: bool, points: set[float]) -> Iterator[float]:
     """Values worth trying, above the current one or below it: the steps around each point, counted from the current
     value, and the point itself; and one act, for what only comes with it."""
-    step, (least, most) = step_of(feature), bounds_of(feature)
+    step, (least, most) = step_of(feature), bounds_of(feature, rising)
     if is_recency(feature) and not rising:
         if current != 0:
             yield 0.0

@@ -56,9 +56,11 @@ def size_of(feature: Feature) -> float:
     return _SIZES.get(feature.unit, 1.0)
 
 
-def bounds_of(feature: Feature) -> tuple[float, float]:
-    """The least and the greatest value a feature can take: returns take money and pieces below 0."""
-    least = float("-inf") if feature.unit in ("money", "pieces", "value") else 0.0
+def bounds_of(feature: Feature, rising: bool = True) -> tuple[float, float]:
+    """The least and the greatest value a feature can take, as it rises or falls. Money and pieces may be below 0, by
+    returns of what was bought before the log; but nothing falls to there, for nobody sends back what they have not."""
+    below = feature.unit == "value" or (rising and feature.unit in ("money", "pieces"))
+    least = float("-inf") if below else 0.0
     most = {"share": 1.0}.get(feature.unit, float("inf"))
     return least, 30.0 if feature.name == "active_days_30d" else most
 

@@ -96,7 +96,8 @@ def test_every_change_that_is_told_could_be_and_turns_the_propensity(grown: floa
         before, change = _told(model, x), smallest_change(model, x, wanted)
         if change is None:
             return
-        feature, (least, most) = CATALOGUE[change.feature], bounds_of(CATALOGUE[change.feature])
+        feature = CATALOGUE[change.feature]
+        least, most = bounds_of(feature, change.after > change.value)
         told.append(change.feature)
         assert change.feature not in LIFELONG
         assert can_move(feature, dict(zip(MODEL_FEATURES, x.tolist(), strict=True)))

@@ -114,6 +114,8 @@ def _flipped(rules: Rules, name: str, features: dict[str, Any], change: Change) 
         ("cart_minutes >= 60", {"cart_minutes": 45.0}, "cart_minutes up by 15"),
         ("cart_minutes > 20000", {"cart_minutes": 0.0, "cart_items": 0}, None),
         ("cart_minutes > 20000", {"cart_minutes": 0.0, "cart_items": 1}, "cart_minutes up by 20001"),
+        ("items_bought_7d < 0", {"items_bought_7d": 5}, None),
+        ("spend_30d < 0", {"spend_30d": 0.0}, None),
         ("session_minutes < 5", {"session_minutes": 9.0}, None),
         ("views_24h > views_7d - 3", {"views_24h": 1, "views_7d": 7}, None),
         ("views_24h * 2 > views_7d", {"views_24h": 1, "views_7d": 7}, "6 more views within 24 hours"),

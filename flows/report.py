@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import resource
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from operators.list_tally import ListTally
 from state.metrics import Distribution, Metrics, read_samples
 
 SCHEMA = 1
+_FOUND = re.compile(r"s\d+")  # the id of a segment that was found; no rule can be named so
 
 
 def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float, stopped: bool) -> None:
@@ -39,7 +41,7 @@ def write_figures(path: Path, metrics: Metrics, steps: Steps, began_at: float, s
         "redis_retries": _total(metrics.redis_retries),
         "users": _total(metrics.state_users),
         "items": _total(metrics.state_items),
-        "segments": len(read_samples(metrics.segment_users, "segment")),
+        "segments": sum(bool(_FOUND.fullmatch(s)) for s in read_samples(metrics.segment_users, "segment")),
         "judged": [cases, hits, ranks],
         "lists": steps.tally.packed(),
         "compared": steps.comparison.sums,

@@ -11,6 +11,7 @@ import orjson
 from flows.settings import ConfigurationError, Settings
 from operators.catalogue import RuleCard
 from operators.profile_rules import PlacedRules
+from operators.rules.durations import span_text
 from operators.rules.errors import RuleError
 from operators.rules.read import Rule
 from operators.rules.ruleset import Ruleset
@@ -26,7 +27,7 @@ def ruleset(settings: Settings) -> Ruleset:
 def read_rules_file(settings: Settings, path: Path) -> Ruleset:
     """The rules of the [segments] tables of a TOML file, for the same shop. Raises ConfigurationError."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(
             f"{path}: cannot be read as TOML ({error}); give a file with [segments] tables"
@@ -63,6 +64,6 @@ def says(rule: Rule) -> str:
     """A rule as its condition reads; of a score, its parts with their points."""
     if rule.sequence is not None:
         stuck = f", stuck at {rule.sequence.stuck_at}" if rule.sequence.stuck_at else ""
-        return f"{rule.sequence.text} within {rule.sequence.within_ms / 86_400_000:g} days{stuck}"
+        return f"{rule.sequence.text} within {span_text(rule.sequence.within_ms)}{stuck}"
     parts = ", ".join(f"{condition_text(part.condition)}: {part.points:g}" for part in rule.score)
     return f"{condition_text(rule.condition)} ({parts})" if parts else condition_text(rule.condition)

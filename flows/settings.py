@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import math
@@ -163,7 +164,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, object] | None
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's tables. Raises ConfigurationError with file, line and column."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8).decode())
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file") from error
     except OSError as error:
@@ -191,6 +192,11 @@ def _validated(
         raise ConfigurationError(
             f"{file}: worker.in_flight_max: {settings.worker.in_flight_max} is less than"
             f" worker.batch_records_max ({settings.worker.batch_records_max}); raise the one or lower the other"
+        )
+    if settings.is_given("learn.segments_min") and settings.learn.segments_min > settings.learn.segments:
+        raise ConfigurationError(
+            f"{file}: learn.segments_min: {settings.learn.segments_min} is more than"
+            f" learn.segments ({settings.learn.segments}); lower the one or raise the other"
         )
     return settings
 

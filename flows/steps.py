@@ -338,7 +338,7 @@ def learn_settings(settings: Settings) -> LearnSettings:
         clusterer=s.clusterer,
         clusterer_params=dict(s.clusterer_params),
         micro_clusters=s.micro_clusters,
-        segments_min=min(s.segments_min, s.segments),
+        segments_min=min(s.segments_min, s.segments),  # a default gives way; one that is given has been checked
         segments=s.segments,
         publish_every_samples=s.publish_every,
         samples_per_call_max=s.samples_per_call_max,

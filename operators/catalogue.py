@@ -135,13 +135,13 @@ def _emerging(emerging: Emerging) -> bytes:
 
 
 def _rule_field(rule: RuleCard, size: int, users: int) -> bytes:
-    """A rule segment's JSON; its share is that of the shoppers counted."""
+    """A rule segment's JSON; its share is that of the shoppers who are counted by segment, null before any is."""
     return orjson.dumps(
         {
             "name": rule.name,
             "macro": None,
             "size": size,
-            "share": round(size / users, SHARE_DIGITS) if users else 0.0,
+            "share": round(size / users, SHARE_DIGITS) if users else None,
             "traits": [],
             "born_at": None,
             "parents": [],

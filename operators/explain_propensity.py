@@ -13,25 +13,43 @@ import numpy as np
 
 from operators.kernels.logistic import STANDARD_MAX
 from operators.learn.transform import propensity_inputs, signed_logs
-from state.features import CROSSED_PAIRS, DIMENSIONS, MODEL_FEATURES
+from operators.rules.acts import move_of
+from operators.rules.wording import bounds_of, can_move, is_recency, is_whole, moved, only_grows, step_of
+from state.features import CATALOGUE, CROSSED_PAIRS, DIMENSIONS, MODEL_FEATURES, SHARES, Feature
 from state.models import PropensityModel
 
 STEPS = 64
-"""So many values on either side of a feature's own are tried for a change, evenly spaced in its logarithm."""
+"""So many values on either side of a feature's own are tried for a change, evenly spaced in its logarithm, and besides
+of a count the next `NEAREST`."""
+
+NEAREST = 8
+VALUE_MAX = 1e12
+"""No feature is told to go farther up or down than this."""
+
+LIFELONG = tuple(
+    name
+    for name in MODEL_FEATURES
+    if name in {share.name for share in SHARES} or name in ("order_gap_days_mean", "order_gap_days_spread")
+)
+"""Features of a whole life, which no single act takes anywhere: never told as what would change a propensity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One feature at another value, in natural units, all others as they are, and the propensity with it.
+    """One feature at another value, in natural units, with what goes with it (`operators.rules.acts`), all others as
+    they are, and the propensity then.
 
-    `deviations` is how far that is, in standard deviations of the feature's signed log1p among the samples.
+    `deviations` is how far that is, in standard deviations of the features' signed log1p among the samples; `changed`
+    every feature that is another one, by name; `sentence` tells it to a person.
     """
 
     feature: str
     value: float
-    changed: float
+    after: float
     propensity: float
     deviations: float
+    changed: dict[str, float]
+    sentence: str
 
 
 def contributions(model: PropensityModel, x: np.ndarray) -> list[tuple[str, float]]:
@@ -60,39 +78,66 @@ def smallest_change(
 ) -> Change | None:
     """The smallest change of one feature that brings the propensity to `wanted` or past it; None if none does.
 
-    Smallest in standard deviations. Values stay within STANDARD_MAX deviations of the mean, where the model is at
-    home, and one that is not negative does not become so. It tells what the model would say, not what would come of it.
+    Smallest in standard deviations, all that goes with it among them, of changes that could be: counts by whole steps,
+    money by cents, nothing below or above what a feature can be, what only grows up or, of the time since an act, to 0
+    by an act now; LIFELONG features stay. Values stay within STANDARD_MAX deviations of the mean, where the model is at
+    home. It tells what the model would say, not what would come of it.
     """
-    own = float(_propensities(model, x[None])[0])
-    rising = wanted > own
+    rising = wanted > propensity_of(model, x)
+    features = dict(zip(MODEL_FEATURES, x.astype(np.float64).tolist(), strict=True))
     best: Change | None = None
     for name in MODEL_FEATURES:
-        if name not in among:
+        feature = CATALOGUE[name]
+        if name not in among or name in LIFELONG or not can_move(feature, features):
             continue
-        j = MODEL_FEATURES.index(name)
-        values = _values(model, x, j)
-        changed = np.repeat(x[None].astype(np.float32), len(values), axis=0)
-        changed[:, j] = values
-        told = _propensities(model, changed)
-        far = np.abs(signed_logs(changed)[:, j] - signed_logs(x[None])[0, j]) / model.scale[j]
-        reached = np.flatnonzero((told >= wanted) if rising else (told <= wanted))
-        if len(reached):
-            at = int(reached[np.argmin(far[reached])])
-            if best is None or far[at] < best.deviations:
-                best = Change(name, float(x[j]), float(values[at]), float(told[at]), float(far[at]))
+        for up in (False, True):
+            values, move = _values(model, feature, features[name], up), move_of(feature, features, up)
+            if not values:
+                continue
+            moves = [move.to(features, name, value) for value in values]
+            changed = np.array([[{**features, **one}[n] for n in MODEL_FEATURES] for one in moves], np.float32)
+            told = _propensities(model, changed)
+            far = _deviations(model, x, changed)
+            reached = np.flatnonzero((told >= wanted) if rising else (told <= wanted))
+            if len(reached):
+                at = int(reached[np.argmin(far[reached])])
+                if best is None or far[at] < best.deviations:
+                    told_as = moved(feature, features[name], values[at])
+                    found = float(told[at]), float(far[at]), moves[at], told_as
+                    best = Change(name, features[name], values[at], *found)
     return best
 
 
-def _values(model: PropensityModel, x: np.ndarray, j: int) -> np.ndarray:
-    """Values float32 of a feature to be tried, in natural units."""
-    own = math.copysign(math.log1p(abs(float(x[j]))), float(x[j]))
-    low, high = model.mean[j] - STANDARD_MAX * model.scale[j], model.mean[j] + STANDARD_MAX * model.scale[j]
-    if x[j] >= 0.0:
-        low = max(low, 0.0)
-    below = np.linspace(own, min(low, own), STEPS + 1)[1:]
-    above = np.linspace(own, max(high, own), STEPS + 1)[1:]
-    logs = np.concatenate([below, above])
-    return np.asarray(np.sign(logs) * np.expm1(np.abs(logs)), np.float32)
+def _values(model: PropensityModel, feature: Feature, own: float, up: bool) -> list[float]:
+    """Values of a feature to be tried above its own one or below it, in natural units, nearest first."""
+    if is_recency(feature):
+        if not up or own < 0.0:  # an act now; who never did it has nothing to wait for
+            return [] if up or own == 0.0 else [0.0]
+    elif not up and only_grows(feature):
+        return []
+    step, (least, most) = step_of(feature), bounds_of(feature, up)
+    j = MODEL_FEATURES.index(feature.name)
+    end = float(model.mean[j]) + (STANDARD_MAX if up else -STANDARD_MAX) * float(model.scale[j])
+    at, end = (float(np.sign(v) * min(abs(v), math.log1p(VALUE_MAX))) for v in (_log(own), end))
+    if abs(own) > VALUE_MAX or (end <= at if up else end >= at):
+        return []
+    logs = np.linspace(at, end, STEPS + 1)[1:]
+    aimed = (np.sign(logs) * np.expm1(np.abs(logs))).tolist()
+    steps = [math.ceil((value - own) / step) if up else math.floor((value - own) / step) for value in aimed]
+    if is_whole(feature):
+        steps += range(1, NEAREST + 1) if up else range(-NEAREST, 0)
+    values = {round(own + n * step, 9) for n in sorted(set(steps), key=abs)}
+    return sorted((v for v in values if least <= v <= most and v != own), key=lambda v: abs(v - own))
+
+
+def _deviations(model: PropensityModel, x: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """How far from x all that changes is together, in standard deviations, of float32[n, DIMENSIONS]: float64[n]."""
+    gaps = signed_logs(changed).astype(np.float64) - signed_logs(x[None])
+    return np.asarray(np.sqrt(((gaps / model.scale[:DIMENSIONS]) ** 2).sum(1)))
+
+
+def _log(value: float) -> float:
+    return math.copysign(math.log1p(abs(value)), value)
 
 
 def _standardised(model: PropensityModel, inputs: np.ndarray) -> np.ndarray:

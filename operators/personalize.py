@@ -53,6 +53,7 @@ LIST_ROW = np.dtype(
         ("items", "u8", (LIST_LENGTH,)),
         ("rules", "u8"),
         ("segment", "i4"),  # what was last written
+        ("margin", "f4"),
         ("purchase", "f4"),
         ("churn", "f4"),
         ("count", "u1"),
@@ -69,8 +70,8 @@ LIST_ROW = np.dtype(
 class PersonalizeSettings:
     """How lists are made and records written.
 
-    `rescored_by`: a swept shopper is written again when a score moved by more than this; `transitions_max` bounds the
-    stream of transitions.
+    `rescored_by`: a swept shopper is written again when the margin or a propensity moved by more than this;
+    `transitions_max` bounds the stream of transitions.
     """
 
     ladder: LadderSettings = field(default_factory=LadderSettings)

@@ -16,11 +16,12 @@ import pytest
 from prometheus_client import Counter, Gauge
 
 from flows import cli
+from flows.commands.backtest import CHURN_EXIT
 from flows.report import read_report, write_figures
 from flows.settings import FLAGS, load_settings
 from flows.state_directory import prepare_state
 from flows.steps import Process, Steps
-from operators.catalogue import Catalogue
+from operators.catalogue import Catalogue, RuleCard
 from operators.contender import CONTENDERS
 from operators.convert import FORMATS
 from operators.dead_letters import encode
@@ -49,6 +50,7 @@ from state.batches import (
     ProfileBatch,
     Receipt,
     ScoredBatch,
+    SegmentCounts,
     WriteBatch,
 )
 from state.event_types import PurchaseLine, Wire
@@ -165,6 +167,14 @@ def test_every_field_of_a_segment_card_stands_on_the_page() -> None:
     assert set(_names("Segment card", "field")) == set(orjson.loads(fields["s0"]))
 
 
+def test_the_card_of_a_rule_has_what_the_page_says() -> None:
+    """All fields of a card but three, and one of its own."""
+    catalogue = Catalogue(Metrics(), rules=[RuleCard("loyal", 0, "purchases_30d >= 3")])
+    ((fields),) = catalogue.process([SegmentCounts(0, np.zeros(0, np.int64), np.zeros(1, np.int64))])
+    rest = set(_names("Segment card", "field")) - {"born_by", "retired_by", "heirs"}
+    assert set(orjson.loads(fields["loyal"])) == rest | set(_names("Segment card", "of a rule"))
+
+
 def test_every_field_of_a_transition_stands_on_the_page() -> None:
     """As the personalize step packs it, in that order."""
     transitions = np.zeros(1, TRANSITION)
@@ -222,7 +232,9 @@ def test_every_format_and_exit_code_stands_on_the_page() -> None:
     """Formats of `convert`; the three codes a command can end with."""
     formats = re.search(r"Formats of `convert`: ([^.]*)\.", PAGE)
     assert formats and set(_words(formats[1])) == set(FORMATS)
-    assert set(_names("Command line", "exit code")) == {str(c) for c in (cli.EXIT_OK, cli.EXIT_FAILED, cli.EXIT_USAGE)}
+    assert set(_names("Command line", "exit code")) == {
+        str(c) for c in (cli.EXIT_OK, cli.EXIT_FAILED, cli.EXIT_USAGE, CHURN_EXIT)
+    }
 
 
 def _paths(report: dict[str, Any]) -> Iterator[str]:

@@ -46,10 +46,11 @@ def explain_rules(settings: Settings, features: Mapping[str, object]) -> dict[st
 def explain_models(
     packed: Mapping[bytes, bytes], features: Mapping[str, object], segment: str
 ) -> dict[str, dict[str, Any]]:
-    """By "segment", "purchase", "churn": the features that count most, and of a propensity the smallest single change
+    """By "segment" {"next", "margin", "pulls"}, "purchase" and "churn" {"propensity", "contributions", "change"}: what
+    the models say of a shopper of these features, which count most, and of a propensity the smallest single change
     that would double it. Models that Redis does not have, or has otherwise than this version writes them, are left out.
     """
-    from operators.explain_propensity import contributions
+    from operators.explain_propensity import contributions, propensity_of
     from operators.explain_segment import pull
     from state.features import MODEL_FEATURES
     from state.models import unpack_model
@@ -68,20 +69,18 @@ def explain_models(
                 told["segment"] = {"next": next_one, "margin": held.margin, "pulls": held.features[:FEATURES_TOLD]}
         elif isinstance(model, PropensityModel) and len(model.mean) >= len(x):
             parts = [(feature, round(part, 4)) for feature, part in contributions(model, x)[:FEATURES_TOLD]]
-            told[name] = {"contributions": parts, "change": _change(model, x)}
+            own = propensity_of(model, x)
+            told[name] = {"propensity": own, "contributions": parts, "change": _change(model, x, own)}
     return told
 
 
-def _change(model: PropensityModel, x: np.ndarray) -> str | None:
-    from operators.explain_propensity import propensity_of, smallest_change
+def _change(model: PropensityModel, x: np.ndarray, own: float) -> str | None:
+    from operators.explain_propensity import smallest_change
 
-    own = propensity_of(model, x)
     change = smallest_change(model, x, min(_WANTED * own, 0.99))
     if change is None:
         return None
-    return (
-        f"{change.feature} from {change.value:.4g} to {change.changed:.4g}: {own:.4f} becomes {change.propensity:.4f}"
-    )
+    return f"{change.sentence}: {own:.4f} becomes {change.propensity:.4f}"
 
 
 def _number(value: object) -> float:

@@ -29,6 +29,9 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
     "version": int,
     "model": int,
 }
+_PROPENSITIES = {"purchase": "purchase_propensity", "churn": "churn_risk"}
+_SAME = 0.0002
+"""Two figures that are no farther apart are the same, written with four decimals."""
 _TRAITS_SHOWN = 3
 _WIDTH = 140
 """Columns where standard output is no terminal."""
@@ -51,7 +54,7 @@ def show_user(settings: Settings, user_id: str, as_json: bool) -> None:
     now = _features(settings, user_id, as_of_snapshot=True)
     if now is not None:
         record["explained"] = explain_rules(settings, now)
-        record["models"] = explain_models(packed, record["features"], str(record.get("segment", "")))
+        record["models"] = explain_models(packed, now, str(record.get("segment", "")))
     if as_json:
         _print_json(record)
     else:
@@ -74,7 +77,7 @@ def show_segments(settings: Settings, as_json: bool) -> None:
     table = Table("segment", "name", "group", "shoppers", "share", "what sets it apart")
     for card in cards:
         if not card.get("retired_at"):
-            share = f"{_number(card.get('share')):.1%}"
+            share = f"{card['share']:.1%}" if isinstance(card.get("share"), float | int) else None
             row = (
                 card["id"],
                 card.get("name"),
@@ -216,7 +219,7 @@ def _print_record(user_id: str, record: Mapping[str, Any], card: Mapping[str, An
     if record.get("explained"):
         console.print(_explanations(record))
     if record.get("models"):
-        console.print(_models(record["models"]))
+        console.print(_models(record))
     features = record.get("features")
     if features:
         table = Table("feature", "value")
@@ -245,13 +248,20 @@ def _explanations(record: Mapping[str, Any]) -> Table:
     return table
 
 
-def _models(told: Mapping[str, Any]) -> Table:
-    """What counts most for the discovered segment and the propensities."""
+def _models(record: Mapping[str, Any]) -> Table:
+    """What counts most for the discovered segment and the propensities, by the newest models and as of now; their
+    figures where the record, which is written when they have moved enough, holds others."""
     table = Table("learned", "what counts most", "what would change it")
-    for name, one in told.items():
+    for name, one in record["models"].items():
+        figure, field = ("margin", "margin") if name == "segment" else ("propensity", _PROPENSITIES.get(name, ""))
+        written = record.get(field)
+        if isinstance(written, float) and abs(one[figure] - written) > _SAME:
+            name = f"{name}, {figure} by now {one[figure]:.4f}"
         parts = one.get("pulls") or one.get("contributions") or []
         strongest = ", ".join(f"{feature} {part:+.3g}" for feature, part in parts)
-        change = f"next is {one['next']}" if one.get("next") else one.get("change")
+        change = f"next is {one['next']}" if one.get("next") else one.get("change", "")
+        if change is None:
+            change = "none that acts could make"
         table.add_row(_plain(name), _plain(strongest), _plain(change))
     return table
 

@@ -78,7 +78,8 @@ def choose(
 ):
     """Decide for each shopper of a batch whether to write the record, and whether to make a new list.
 
-    Who did not act is written when their segments changed or a score has moved by more than `rescored_by`, unless their
+    Who did not act is written when their segments changed, or the margin or a propensity has moved by more than
+    `rescored_by` since it was last written (by less, the record stays as it is), unless their
     newest event is older than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
@@ -97,6 +98,7 @@ def choose(
             row.rungs = 0
             row.rules = 0
             row.segment = -1
+            row.margin = 0
             row.purchase = 0
             row.churn = 0
             dirty[profile.row] = 1
@@ -111,9 +113,11 @@ def choose(
             n_lists += 1
         purchase = np.float32(0.0) if np.isnan(score.purchase) else score.purchase
         churn = np.float32(0.0) if np.isnan(score.churn) else score.churn
+        margin = np.float32(0.0) if np.isnan(score.margin) else score.margin
         moved = (
             score.segment != row.segment
             or profile.rules != row.rules
+            or abs(margin - row.margin) > rescored_by
             or abs(purchase - row.purchase) > rescored_by
             or abs(churn - row.churn) > rescored_by
         )
@@ -134,6 +138,7 @@ def keep(profiles, scores, held, dirty, who, list_rows, items, counts, rungs):
             continue
         row = held[profile.row]
         row.segment = score.segment
+        row.margin = 0.0 if np.isnan(score.margin) else score.margin
         row.rules = profile.rules
         row.purchase = 0.0 if np.isnan(score.purchase) else score.purchase
         row.churn = 0.0 if np.isnan(score.churn) else score.churn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.polynomial import polynomial
 
@@ -21,12 +23,16 @@ from operators.rules.tree import (
     numerics,
 )
 
+Moving = Mapping[str, float]
+"""The features that move: by how much each is more than the one of which there is talk, whose own is 0."""
+
 Ratio = tuple[np.ndarray, np.ndarray]
 """A ratio of two polynomials in the feature that moves: coefficients float64, lowest power first."""
 
 
-def crossings(clause: Clause, name: str, features: Features) -> set[float]:
-    """Values of feature `name` at which a clause may change; scores among the features stay as they are.
+def crossings(clause: Clause, moving: Moving, features: Features) -> set[float]:
+    """Values of the feature that moves at which a clause may change, where some move by as much; all other features,
+    scores among them, stay as they are.
 
     What a clause computes is a ratio of polynomials in one feature, so these are the roots of a polynomial. A value
     over 1e300 is taken to have none.
@@ -40,17 +46,17 @@ def crossings(clause: Clause, name: str, features: Features) -> set[float]:
         pairs = [(clause.left, clause.right)]
     every = [one for number in numerics(clause) for one in inside(number)]
     pairs += [(one.of, Constant(one.value)) for one in every if isinstance(one, NullIf)]
-    pairs = [pair for pair in pairs if any(_mentions(side, name) for side in pair)]
-    return {root for pair in pairs for root in _meetings(*pair, name, features)}
+    pairs = [pair for pair in pairs if any(_mentions(side, moving) for side in pair)]
+    return {root for pair in pairs for root in _meetings(*pair, moving, features)}
 
 
-def _mentions(number: Numeric, name: str) -> bool:
-    return any(isinstance(one, Number) and one.name == name for one in inside(number))
+def _mentions(number: Numeric, moving: Moving) -> bool:
+    return any(isinstance(one, Number) and one.name in moving for one in inside(number))
 
 
-def _meetings(left: Numeric, right: Numeric, name: str, features: Features) -> list[float]:
+def _meetings(left: Numeric, right: Numeric, moving: Moving, features: Features) -> list[float]:
     """Where two numbers are equal."""
-    one, other = _ratio(left, name, features), _ratio(right, name, features)
+    one, other = _ratio(left, moving, features), _ratio(right, moving, features)
     if one is None or other is None:
         return []
     difference: np.ndarray
@@ -66,24 +72,24 @@ def _meetings(left: Numeric, right: Numeric, name: str, features: Features) -> l
     return [float(root) for root in real]
 
 
-def _ratio(number: Numeric, name: str, features: Features) -> Ratio | None:
-    """A number as a ratio in feature `name`; None where another feature makes it NULL."""
+def _ratio(number: Numeric, moving: Moving, features: Features) -> Ratio | None:
+    """A number as a ratio in the feature that moves; None where another feature makes it NULL."""
     one = np.ones(1)
     match number:
         case Constant(value):
             return np.array([value]), one
         case Number(own, absent):
-            if own == name:
-                return np.array([0.0, 1.0]), one
+            if own in moving:
+                return np.array([moving[own], 1.0]), one
             found = number_of(features.get(own), absent)
             return None if found is None else (np.array([found]), one)
         case Negative(of):
-            inner = _ratio(of, name, features)
+            inner = _ratio(of, moving, features)
             return None if inner is None else (-inner[0], inner[1])
         case NullIf(of):
-            return _ratio(of, name, features)
+            return _ratio(of, moving, features)
         case Arithmetic(sign, left, right):
-            a, b = _ratio(left, name, features), _ratio(right, name, features)
+            a, b = _ratio(left, moving, features), _ratio(right, moving, features)
             return None if a is None or b is None else _combined(sign, a, b)
 
 

@@ -12,3 +12,8 @@ class RuleError(ValueError):
     def __init__(self, place: str, text: str) -> None:
         self.place, self.text = (" ".join(part.split()) for part in (place, text))  # a name may have line ends in it
         super().__init__(f"{self.place}: {self.text}")
+
+
+def said(value: object) -> str:
+    """A value that is no text as TOML spells it."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)

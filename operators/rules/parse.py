@@ -35,6 +35,7 @@ from operators.rules.tree import (
     Or,
     Text,
     TextIn,
+    figure,
 )
 from operators.rules.vocabulary import Vocabulary
 
@@ -219,6 +220,9 @@ class _Reader:
             if self._kind(one) == "text" or _is_text(one):
                 self._refuse(f"{_shown(one)} is text, which BETWEEN cannot compare; use =, <>, IN or IS NULL")
         of, low, high = (self.number(one, depth + 1) for one in (node.this, node.args["low"], node.args["high"]))
+        if isinstance(low, Constant) and isinstance(high, Constant) and low.value > high.value:
+            told = f"BETWEEN {figure(low.value)} AND {figure(high.value)} holds no number"
+            self._refuse(f"{told}; write the lesser one first")
         return Between(of, low, high)
 
     def _in(self, node: exp.Expr, depth: int) -> Condition:

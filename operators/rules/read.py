@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from operators.rules.durations import duration_ms
-from operators.rules.errors import RuleError
+from operators.rules.errors import RuleError, said
 from operators.rules.parse import parse_condition
 from operators.rules.sequences import SEQUENCES_MAX, Sequence, read_sequence
 from operators.rules.tree import (
@@ -235,7 +235,7 @@ def _points(value: Any, place: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not -WEIGHT_MAX <= value <= WEIGHT_MAX:
         raise RuleError(
-            place, f"{value!r} is no number of points; give a number from -{WEIGHT_MAX:g} to {WEIGHT_MAX:g}"
+            place, f"{said(value)} is no number of points; give a number from -{WEIGHT_MAX:g} to {WEIGHT_MAX:g}"
         )
     return float(value)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from operators.rules.durations import duration_ms
-from operators.rules.errors import RuleError
+from operators.rules.errors import RuleError, said
 from operators.rules.parse import parse_condition
 from operators.rules.tree import And, Between, Compare, Condition, Constant, In, Not, Number, Text, TextIn
 from operators.rules.vocabulary import Kind, Vocabulary, did_you_mean
@@ -100,7 +100,7 @@ def read_sequence(rule: Mapping[str, Any], place: str, custom_names: Iterable[st
         )
     stuck_at = rule.get("stuck_at", 0)
     if "stuck_at" in rule and (isinstance(stuck_at, bool) or not isinstance(stuck_at, int)):
-        raise RuleError(f"{place}.stuck_at", f"{stuck_at!r} is no number of steps; write 1 to {len(steps) - 1}")
+        raise RuleError(f"{place}.stuck_at", f"{said(stuck_at)} is no number of steps; write 1 to {len(steps) - 1}")
     if "stuck_at" in rule and not 1 <= stuck_at < len(steps):
         raise RuleError(f"{place}.stuck_at", f"is {stuck_at}; of {len(steps)} steps 1 to {len(steps) - 1} can be it")
     return Sequence(steps, duration_ms(rule["within"], f"{place}.within"), stuck_at, " then ".join(told))

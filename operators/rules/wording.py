@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from operators.rules.plain import number_of
 from operators.rules.tree import figure
 from state.features import Feature
 
@@ -30,6 +32,12 @@ _NOUNS = {
 }
 _WHOLE_UNITS = ("events", "orders", "pieces", "sessions", "lines", "items")
 _STEPS = {"days": 0.1, "minutes": 1.0, "seconds": 1.0, "money": 0.01, "share": 0.01, "ratio": 0.01, "value": 0.01}
+_NEEDED = {
+    "cart_minutes": ("cart_items", "cart_lines", "cart_minutes"),
+    "session_minutes": ("session_events", "session_minutes"),
+    "average_order_value": ("purchases_total",),
+}
+"""Features of which one at least is above 0 where a feature can change by itself."""
 _SIZES = {"money": 10.0, "share": 0.1, "ratio": 0.1, "minutes": 10.0, "seconds": 10.0}
 
 
@@ -48,10 +56,13 @@ def size_of(feature: Feature) -> float:
     return _SIZES.get(feature.unit, 1.0)
 
 
-def bounds_of(feature: Feature) -> tuple[float, float]:
-    """The least and the greatest value a feature can take: returns take money and pieces below 0."""
-    least = float("-inf") if feature.unit in ("money", "pieces", "value") else 0.0
-    return least, 1.0 if feature.unit == "share" else float("inf")
+def bounds_of(feature: Feature, rising: bool = True) -> tuple[float, float]:
+    """The least and the greatest value a feature can take, as it rises or falls. Money and pieces may be below 0, by
+    returns of what was bought before the log; but nothing falls to there, for nobody sends back what they have not."""
+    below = feature.unit == "value" or (rising and feature.unit in ("money", "pieces"))
+    least = float("-inf") if below else 0.0
+    most = {"share": 1.0}.get(feature.unit, float("inf"))
+    return least, 30.0 if feature.name == "active_days_30d" else most
 
 
 def is_recency(feature: Feature) -> bool:
@@ -60,16 +71,19 @@ def is_recency(feature: Feature) -> bool:
 
 
 def only_grows(feature: Feature) -> bool:
-    """Does nothing a shopper does take a feature down by steps? Counts over the whole life, and times since an act."""
-    counts = (
-        "events_total",
-        "purchases_total",
-        "sessions_total",
-        "returns_total",
-        "returned_spend_total",
-        "days_known",
-    )
-    return is_recency(feature) or feature.name in counts
+    """Does nothing a shopper does take a feature down by steps? Acts can be done, not undone; what time takes out of a
+    window is no change that one could make. Pieces and money fall by a return, the cart by a removal."""
+    if is_recency(feature) or feature.unit in ("events", "orders", "sessions", "lines", "minutes"):
+        return True
+    return feature.name in ("returned_spend_total", "days_known", "active_days_30d")
+
+
+def can_move(feature: Feature, features: Mapping[str, Any]) -> bool:
+    """Can a feature of this shopper change by itself at all? An empty cart grows no older, nor what is no session
+    longer, and without orders there is no average of them."""
+    needed = _NEEDED.get(feature.name, ())
+    known = [value for name in needed if (value := number_of(features.get(name))) is not None]
+    return not known or max(known) > 0
 
 
 def moved(feature: Feature, before: float, after: float) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from flows.example_settings import example
+from flows.rules import read_rules_file
 from flows.settings import ConfigurationError, Settings, load_settings, redacted
+from flows.steps import learn_settings
 from operators.rules.shipped import SHIPPED
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -176,6 +178,10 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             ),
         ),
         (
+            "[learn]\nsegments_min = 9\nsegments = 6",
+            ("coterie.toml: learn.segments_min: 9 is more than learn.segments (6); lower the one or raise the other"),
+        ),
+        (
             "[worker]\nprocesses = = 2",
             "coterie.toml: line 2, column 13: invalid value; is it TOML?",
         ),
@@ -222,6 +228,24 @@ def test_an_error_in_the_environment_names_the_variable(
 def test_an_error_in_a_flag_names_the_flag() -> None:
     """A flag that hides a good value of the file is blamed itself."""
     assert _error("[worker]\nprocesses = 2", worker__processes=0) == "--processes: 0 is out of range (1 to 64)"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark() -> None:
+    """As editors on Windows write it."""
+    Path("coterie.toml").write_bytes(b"\xef\xbb\xbf[worker]\nprocesses = 2\n")
+    assert load_settings().worker.processes == 2
+    assert read_rules_file(load_settings(), _with_mark("rules.toml", '[segments.a]\nwhere = "TRUE"\n')).names == ("a",)
+
+
+def _with_mark(name: str, text: str) -> Path:
+    Path(name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    return Path(name)
+
+
+def test_few_segments_bound_the_default_of_the_fewest() -> None:
+    """Who asks for at most two has not asked for four at least."""
+    Path("coterie.toml").write_text("[learn]\nsegments = 2\n")
+    assert learn_settings(load_settings()).segments_min == 2
 
 
 def test_a_password_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
-from operators.catalogue import Catalogue
+from operators.catalogue import Catalogue, RuleCard
 from state.batches import SegmentCounts
 from state.features import DIMENSIONS
 from state.metrics import Metrics
@@ -90,6 +90,16 @@ def test_only_what_changed_is_told() -> None:
         {"s1"}
     ]
     assert [set(fields) for fields in catalogue.finish()] == [{"s0", "s1"}]
+
+
+def test_a_rule_card_tells_no_share_before_shoppers_are_counted_by_segment() -> None:
+    """Members are known before the first model, the number they are a share of is not."""
+    catalogue = Catalogue(Metrics(), rules=[RuleCard("loyal", 1, "purchases_30d >= 3")])
+    members = np.array([0, 6], np.int64)
+    (fields,) = catalogue.process([SegmentCounts(0, np.zeros(0, np.int64), members)])
+    assert (orjson.loads(fields["loyal"])["size"], orjson.loads(fields["loyal"])["share"]) == (6, None)
+    (fields,) = catalogue.process([_model(1, _card(0, "browsers")), SegmentCounts(0, np.array([8], np.int64), members)])
+    assert orjson.loads(fields["loyal"])["share"] == 0.75
 
 
 def test_card_that_is_gone_is_told_as_an_empty_value() -> None:

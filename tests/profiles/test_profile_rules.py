@@ -169,6 +169,17 @@ def test_other_rules_are_asked_of_all_at_the_next_start(tmp_path: Path) -> None:
     assert [(c["before"], c["after"]) for c in changes if c["kind"] == RULE] == [(3, -1), (-1, 20)]
 
 
+def test_a_rule_that_is_never_true_any_more_lets_everyone_go_with_a_word(tmp_path: Path) -> None:
+    """What the page tells to do before a rule is removed."""
+    shop = Shop(rules=PLACED)
+    shop.feed(line("view", BEGIN_MS, item_id="i"), line("view", BEGIN_MS + MINUTE, item_id="j"))
+    again = shop.resumed(tmp_path, rules=PlacedRules(Ruleset.of({"viewers": {"where": "FALSE"}}), (3,), 10))
+    again.pulse(BEGIN_MS + 2 * MINUTE)
+    assert int(again.row("ann")["rules"]) == 0
+    changes = np.concatenate([batch.changes for batch in again.batches])
+    assert [(c["before"], c["after"]) for c in changes if c["kind"] == RULE] == [(3, -1)]
+
+
 def one_rule(version: int = 1, **rule: Any) -> PlacedRules:
     return PlacedRules(Ruleset.of({"r": rule}), (0,), version)
 

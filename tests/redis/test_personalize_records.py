@@ -124,9 +124,9 @@ def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
     step, i = make(rescored_by=0.02)
     step.process([scored_batch([profile(recent=[i[0]], version=3)], [SCORED])])
 
-    def swept(segment: int, purchase: float, churn: float) -> WriteBatch:
+    def swept(segment: int, purchase: float, churn: float, margin: float = 0.5) -> WriteBatch:
         (out,) = step.process(
-            [scored_batch([profile(recent=[i[0]], version=3, acts=0)], [(segment, 2, 0.9, purchase, churn, 9)])]
+            [scored_batch([profile(recent=[i[0]], version=3, acts=0)], [(segment, 2, margin, purchase, churn, 9)])]
         )
         return out
 
@@ -135,6 +135,9 @@ def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
     assert fields(written(swept(7, 0.275, 0.75))["ann"])["purchase_propensity"] == b"0.2750"
     assert swept(7, 0.26, 0.75).ids == [], "compared with what was written, not with what was seen"
     assert fields(written(swept(7, 0.275, 0.60))["ann"])["churn_risk"] == b"0.6000"
+    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
+    assert fields(written(swept(7, 0.275, 0.60, margin=0.53))["ann"])["margin"] == b"0.5300"
+    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
     told = written(swept(8, 0.275, 0.60))["ann"]
     assert fields(told)["segment"] == b"s8" and "recs" not in fields(told)
     assert [words[0] for words in told] == [b"HSET", b"EXPIRE"], "a record that had expired is not to live for ever"

@@ -33,12 +33,15 @@ _CALCULATED = tuple(name for name in NUMBERS if name != "recency_days")  # what 
 numbers = st.recursive(st.one_of(st.sampled_from(_CALCULATED), _figures), _arithmetic, max_leaves=4)
 """Arithmetic over numbers, mostly without parentheses, so that precedence is put to the test."""
 
+_asking = numbers.filter(lambda text: any(name in text for name in _CALCULATED))  # 3 to 1 is refused
+
 _no = st.sampled_from(["", "NOT "])
 _signs = st.sampled_from(["=", "==", "!=", "<>", "<", "<=", ">", ">="])
 clauses = st.one_of(
     st.builds("{} {} {}".format, numbers, _signs, numbers).filter(lambda text: text.count("attribute_age") < 2),
     st.builds("{} {} {}".format, st.sampled_from(NUMBERS), _signs, _figures),
-    st.builds("{} {}BETWEEN {} AND {}".format, numbers, _no, numbers, numbers),
+    st.builds("{} {}BETWEEN {} AND {}".format, numbers, _no, _asking, numbers),
+    st.builds("{} {}BETWEEN -1.0 AND {}".format, numbers, _no, st.sampled_from(["-1.0", "0.0", "2.5", "1e3"])),
     st.builds(
         lambda x, no, values: f"{x} {no}IN ({', '.join(values)})",
         numbers,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.rules.durations import DURATION_MS_MAX, duration_ms
+from operators.rules.durations import DURATION_MS_MAX, duration_ms, span_text
 from operators.rules.errors import RuleError
 from operators.rules.parse import CHARACTERS_MAX, IN_VALUES_MAX, NESTING_MAX, parse_condition
 from operators.rules.plain import truth
@@ -212,6 +212,11 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
             'segments.a.hold: "1 hour" is not a duration; write a whole number',
         ),
         ({"a": {"where": "TRUE", "hold": 3600}}, "segments.a.hold: 3600 is not a duration"),
+        ({"a": {"where": "TRUE", "hold": True}}, "segments.a.hold: true is not a duration"),
+        (
+            {"a": {"where": "views_7d NOT BETWEEN 5 AND 3"}},
+            "segments.a.where: BETWEEN 5 AND 3 holds no number; write the lesser one first",
+        ),
         ({"a": {"where": "TRUE", "hold": "0s"}}, 'segments.a.hold: "0s" is out of range (1s to 366d)'),
         ({"a": {"score": {}, "at_least": 1}}, "segments.a.score: {} is no score; write "),
         (
@@ -219,7 +224,7 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
             "segments.a.score.x: 'TRUE' is not a condition and its points",
         ),
         ({"a": {"score": {"x": ["TRUE", "3"]}, "at_least": 1}}, "segments.a.score.x[1]: '3' is no number of points"),
-        ({"a": {"score": {"x": ["TRUE", True]}, "at_least": 1}}, "segments.a.score.x[1]: True is no number of points"),
+        ({"a": {"score": {"x": ["TRUE", True]}, "at_least": 1}}, "segments.a.score.x[1]: true is no number of points"),
         ({"a": {"score": {"x": ["TRUE", 1e7]}, "at_least": 1}}, "give a number from -1e+06 to 1e+06"),
         ({"a": {"score": {"x": ["TRUE", 0]}, "at_least": 1}}, "segments.a.score.x[1]: is 0"),
         ({"a": {"score": {"X": ["TRUE", 1]}, "at_least": 1}}, "segments.a.score.X: is no name of a condition"),
@@ -313,10 +318,18 @@ def test_a_duration_is_a_whole_number_and_a_unit(text: str, ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "h", "1", "1.5h", "-1h", "1y", "1h30m", "1H", "367d", "9999999999s", None, 3, "0d"]
+    "text", ["", "h", "1", "1.5h", "-1h", "1y", "1h30m", "1H", "367d", "9999999999s", None, 3, "0d", "\u0661h"]
 )
 def test_what_is_no_duration_is_refused(text: object) -> None:
     """With the place, and how one is written or how long it may be."""
     with pytest.raises(RuleError, match=r"segments\.a\.hold: .*(write a whole number and|1s to 366d)"):
         duration_ms(text, "segments.a.hold")
     assert DURATION_MS_MAX == 366 * 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("within", "told"), [("1d", "1 day"), ("7d", "7 days"), ("2w", "14 days"), ("90m", "90 minutes"), ("1h", "1 hour")]
+)
+def test_a_span_is_told_in_the_greatest_unit_that_makes_it_whole(within: str, told: str) -> None:
+    """One of it, or several."""
+    assert span_text(duration_ms(within, "x")) == told

@@ -18,7 +18,7 @@ from operators.kernels.list_types import Beside, Last, Lists
 from operators.kernels.parts import CURRENT, PARTS, parts_of
 from operators.list_settings import ListSettings
 
-SHOPPERS_PER_SAMPLE = 8
+SHOPPERS_PER_SAMPLE = 32
 """Lists of one in so many shoppers are learned from."""
 WAITING_MAX = 4096
 """So many lists wait for what their shoppers turn to next; of more the oldest is forgotten."""

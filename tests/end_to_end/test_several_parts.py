@@ -61,9 +61,11 @@ def by_kind(log: Path, folder: Path) -> tuple[Path, Path]:
 
 def apart(expected: Outcome, found: Outcome) -> dict[str, Any]:
     """Where they differ, but for what may hang on the order of acts minutes apart: which brands are kept of those who
-    like more than eight, and what a shopper was in between two acts, though not what they are in in the end."""
+    like more than eight, what a shopper was in between two acts, though not what they are in in the end, and which items
+    stand beside one another: an order and a click of the same minutes make other pairs the other way round."""
     told = expected.apart(found)
     told.pop("rule changes", None)
+    told.pop("items", None)
     brands = {"favourite_brand", "brand_focus"}
     features = {user: names for user, names in told.pop("features", {}).items() if not names.keys() <= brands}
     return told | ({"features": features} if features else {})

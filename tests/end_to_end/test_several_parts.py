@@ -61,8 +61,8 @@ def by_kind(log: Path, folder: Path) -> tuple[Path, Path]:
 
 def apart(expected: Outcome, found: Outcome) -> dict[str, Any]:
     """Where they differ, but for what may hang on the order of acts minutes apart: which brands are kept of those who
-    like more than eight, what a shopper was in between two acts, though not what they are in in the end, and which items
-    stand beside one another: an order and a click of the same minutes make other pairs the other way round."""
+    like more than eight, what a shopper was in between two acts, though not what they are in in the end, and which
+    items stand beside one another: an order and a click of the same minutes make other pairs the other way round."""
     told = expected.apart(found)
     told.pop("rule changes", None)
     told.pop("items", None)

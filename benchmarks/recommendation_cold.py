@@ -56,10 +56,11 @@ from state.batches import (
     ProfileBatch,
     Pulse,
     ScoredBatch,
+    VisitBatch,
 )
 from state.flow_control import FlowControl
 from state.metrics import Metrics
-from state.models import PopularModel, ShardPopularity
+from state.models import PopularModel, SegmentModel, ShardPopularity
 from state.names import Names
 from state.samples import lessons_of
 
@@ -159,9 +160,9 @@ class Steps:
         self.metrics = metrics
         self.popular: PopularModel | None = None
 
-    def facts(self, visits: object) -> None:
+    def facts(self, visits: VisitBatch) -> None:
         """Take in what `item` events tell the item shards."""
-        self._listen(self._covisit.process([visits]))  # type: ignore[list-item]
+        self._listen(self._covisit.process([visits]))
 
     def take(self, events: EventBatch | Pulse) -> Iterator[tuple[ScoredBatch, list[np.ndarray]]]:
         """What comes of a batch: scored by the models before it, and the answers of the item shard."""
@@ -172,7 +173,7 @@ class Steps:
             self._listen(said)
             learned = self._segments.process([k for k in lessons_of(SAMPLED, [batch], 1) if k.model == "segments"])
             (scored,) = [one for one in self._score.process([batch]) if isinstance(one, ScoredBatch)]
-            self._score.process(learned)  # type: ignore[arg-type]
+            self._score.process([model for model in learned if isinstance(model, SegmentModel)])
             yield scored, [one.rows for one in said if isinstance(one, AnswerBatch)]
 
     def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
@@ -219,7 +220,7 @@ def run(log: Path) -> dict[str, Way]:
                 if isinstance(value, EventBatch | Pulse):
                     for scored, answers in steps.take(value):
                         _make(ways, scored, answers, known, steps)
-                elif value is not None:
+                elif isinstance(value, VisitBatch):
                     steps.facts(value)
         reader.close()
         names.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 
-from flows.section import Options, Section, Words, refuse
+from flows.section import Options, Section, Words, refuse, refuse_unknown
+from state.rungs import LADDER
 
 
 def _days(days: Any) -> int:
@@ -21,16 +21,10 @@ DAYS_MAX = 36_500
 DaysByName = dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[int, BeforeValidator(_days)]]
 
 
-LADDER = ("category", "segment", "popular")
-"""What may fill lists up."""
-
-
 def _rungs(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in LADDER:
-            near = difflib.get_close_matches(name, LADDER, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise refuse(f'holds "{name}", which is none of {", ".join(LADDER)}{hint}')
+            raise refuse_unknown(name, LADDER)
     if len(set(names)) < len(names) or not names:
         raise refuse("is empty, or names a rung twice; at least one is needed, each once")
     return names
@@ -119,9 +113,7 @@ class Recommend(Section):
     def _of_lists(cls, table: Options) -> Options:
         for name, value in table.items():
             if name not in LIST_WEIGHTS:
-                near = difflib.get_close_matches(name, LIST_WEIGHTS, 1)
-                hint = f'; did you mean "{near[0]}"?' if near else ""
-                raise refuse(f'holds "{name}", which is none of {", ".join(LIST_WEIGHTS)}{hint}')
+                raise refuse_unknown(name, LIST_WEIGHTS)
             try:
                 cls.model_validate({name: value})
             except ValidationError as error:

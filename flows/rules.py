@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 
 import orjson
 
-from flows.settings import ConfigurationError, Settings
+from flows.settings import ConfigurationError, Settings, read_toml
 from operators.catalogue import RuleCard
 from operators.profile_rules import PlacedRules
 from operators.rules.durations import span_text
@@ -26,12 +25,7 @@ def ruleset(settings: Settings) -> Ruleset:
 
 def read_rules_file(settings: Settings, path: Path) -> Ruleset:
     """The rules of the [segments] tables of a TOML file, for the same shop. Raises ConfigurationError."""
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read as TOML ({error}); give a file with [segments] tables"
-        ) from error
+    told = read_toml(path)
     if "segments" not in told:
         raise ConfigurationError(f"{path}: there is no [segments] table; add one, such as [segments.loyal]")
     try:

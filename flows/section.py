@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -15,6 +17,13 @@ Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...
 def refuse(text: str) -> PydanticCustomError:
     """An error whose text follows the value that was found."""
     return PydanticCustomError("refused", "{text}", {"text": text})
+
+
+def refuse_unknown(name: str, known: Sequence[str]) -> PydanticCustomError:
+    """An error for a list or table that holds a name which is none of those known, with the nearest one."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    return refuse(f'holds "{name}", which is none of {", ".join(known)}{hint}')
 
 
 class Section(BaseModel):

@@ -308,8 +308,10 @@ def contenders(settings: Settings) -> tuple[Contender, ...]:
     """How lists are made: what is in force, and the challenger where there is one."""
     given = settings.recommend
     champion = ListSettings(**{name: getattr(given, name) for name in LIST_WEIGHTS})
-    others: list[Any] = [given.challenger] if given.challenger else []
-    return Contender(champion), *(Contender(replace(champion, **values)) for values in others)
+    if not given.challenger:
+        return (Contender(champion),)
+    values: dict[str, Any] = given.challenger
+    return Contender(champion), Contender(replace(champion, **values))
 
 
 def list_rules(settings: Settings) -> RuleSettings:

@@ -26,7 +26,6 @@ class Contender:
     """What one way of making lists has in one process: its weights, shared by all user shards."""
 
     def __init__(self, settings: ListSettings) -> None:
-        self.settings = settings
         self.weights = PartWeights(settings)
 
 

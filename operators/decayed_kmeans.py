@@ -21,7 +21,9 @@ QUICK_RESTARTS = 2
 
 
 CLUSTERS_MAX = 1_024
+"""Most centres: seeding and matching take time by their square."""
 POINTS_MAX = 1_048_576
+"""Most points that are kept, or waited for."""
 
 
 def _within(name: str, value: float, low: float, high: float | None) -> None:

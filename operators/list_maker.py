@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.candidates import RECENT_FETCHED, RUNGS, SEGMENT, TRIED
+from operators.kernels.candidates import RECENT_FETCHED, TRIED
 from operators.kernels.list_rules import Rules, no_rules
 from operators.kernels.list_types import Beside, Ladder, Last, Lists, Popular, Shoppers, empty_lists, unknown_shoppers
 from operators.kernels.lists import collect_answers
@@ -18,6 +18,7 @@ from operators.kernels.segment_items import SegmentItems, no_segment_items, note
 from operators.list_settings import LadderSettings
 from state.batches import NEIGHBOURS
 from state.models import PopularModel
+from state.rungs import RUNGS, SEGMENT
 
 DAY_MS = 86_400_000
 

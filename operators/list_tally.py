@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from operators.kernels.candidates import RUNGS
 from operators.kernels.list_tally import ITEM_TALLY, tally_acts, tally_lists
 from state.metrics import Metrics
+from state.rungs import RUNGS
 
 TALLY_SLOTS = 1 << 19
 """Slots of 16 bytes, a power of two: 8.4 MB a process. Items share one where their hashes end alike: of 10,000 items

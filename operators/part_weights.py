@@ -8,7 +8,6 @@ another: the neighbours of the current item keep their weight, the others follow
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -30,7 +29,7 @@ STEP = 0.5
 """AdaGrad's learning rate."""
 
 
-State = tuple[int, dict[Hashable, float], dict[Hashable, float]]
+State = tuple[int, list[float], list[float]]
 
 
 class PartWeights:
@@ -88,15 +87,19 @@ class PartWeights:
 
     def state(self) -> State:
         """What `take_up` takes: lists learned from, b, and the sums of AdaGrad."""
-        return self.learned_from, dict(self._b), dict(self._optimizer.g2)
+        return (
+            self.learned_from,
+            [self._b[k] for k in range(len(PARTS))],
+            [self._optimizer.g2[k] for k in range(len(PARTS))],
+        )
 
     def take_up(self, state: State) -> None:
         """Go on from what a shard's snapshot kept, unless more than that is known already."""
         learned_from, b, sums = state
         if self._learns and learned_from > self.learned_from:
             self.learned_from = learned_from
-            self._b = dict(b)
-            self._optimizer.g2.update(sums)
+            self._b = dict(enumerate(b))
+            self._optimizer.g2.update(enumerate(sums))
             self._apply()
 
     def _learn_one(self, parts: np.ndarray, chosen: int) -> None:
@@ -104,11 +107,9 @@ class PartWeights:
         steep = parts @ b
         shares = np.exp(steep - steep.max())
         gradient = (shares / shares.sum()) @ parts - parts[chosen]
-        if not np.isfinite(gradient).all():
-            return
         self._optimizer.step(self._b, dict(enumerate(gradient.tolist())))
         least = STEEPNESS / 1000  # below 0 a part would speak against what it points to
-        self._b = {part: least if math.isnan(value) else max(value, least) for part, value in self._b.items()}
+        self._b = {part: max(value, least) for part, value in self._b.items()}
         self.learned_from += 1
 
     def _apply(self) -> None:

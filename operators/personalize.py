@@ -8,11 +8,11 @@ last written of the scores; and for the rules of the lists what the shopper boug
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import orjson
 
 from operators.cold_tier import ColdTier
 from operators.contender import Challenger, Comparison, Contender
@@ -57,7 +57,7 @@ LIST_ROW = np.dtype(
         ("purchase", "f4"),
         ("churn", "f4"),
         ("count", "u1"),
-        ("rungs", "u8"),  # where each item came from, operators.kernels.candidates.RUNGS
+        ("rungs", "u8"),  # where each item came from, state.rungs.RUNGS
         # The last word: first chunks plus one of what the shopper bought, and was shown in vain (operators.held_items).
         ("bought", "i4"),
         ("shown", "i4"),
@@ -153,12 +153,13 @@ class Personalize:
         has learned."""
         learned = [contender.weights.state() for contender in self._contenders]
         popular = self._lists.popular
-        return pickle.dumps((popular.version, popular.items, popular.scores, learned), protocol=5)
+        told = (popular.version, popular.items, popular.scores, learned)
+        return orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def restore_extra(self, state: bytes) -> None:
         """Take up what `extra_state` gave."""
-        *popular, learned = pickle.loads(state)
-        self._lists.popular = PopularModel(*popular)
+        version, items, scores, learned = orjson.loads(state)
+        self._lists.popular = PopularModel(version, np.array(items, np.uint64), np.array(scores, np.float32))
         for contender, weights in zip(self._contenders, learned, strict=False):  # a challenger may be new, or gone
             contender.weights.take_up(weights)
 

@@ -26,7 +26,6 @@ from operators.contender import CONTENDERS
 from operators.convert import FORMATS
 from operators.dead_letters import encode
 from operators.kernels import redis_commands
-from operators.kernels.candidates import RUNGS
 from operators.kernels.parts import PARTS
 from operators.learn import MODELS
 from operators.learn.propensity import CHALLENGER, CHAMPION, LATE_OUTCOME
@@ -60,6 +59,7 @@ from state.metrics import DRIFT_SIGNALS, LINEAGE, OTHER_STREAM, STREAMS, Histogr
 from state.models import SegmentCard, SegmentModel
 from state.names import Names
 from state.redis_keys import Keys
+from state.rungs import RUNGS
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = (PROJECT / "docs" / "INTERFACES.md").read_text()

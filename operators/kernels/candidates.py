@@ -7,6 +7,7 @@ import numpy as np
 from operators.kernels.remembered import REMEMBERED_NEIGHBOURS
 from state.batches import NEIGHBOURS, RECENT_ITEMS
 from state.compiled import inlined, kernel
+from state.rungs import BESIDE, COMING_BACK, SECOND_STEP
 
 RECENT_FETCHED = 4
 """For how many of a shopper's last items the neighbours are asked."""
@@ -17,18 +18,8 @@ SLOT_NEIGHBOURS = np.array([NEIGHBOURS >> slot for slot in range(RECENT_FETCHED)
 WALKS = 4
 """From how many of the current item's best neighbours a second step is made, where their rows are remembered."""
 
-RUNGS = ("neighbours", "second_step", "coming_back", "category", "segment", "popular")
-"""Where a listed item came from: the neighbours of the last items, a second step, or what was looked at before, of
-several the one that gave most to its score; else what is popular in a category, in the shopper's segment, or in the
-whole shop."""
-
-LADDER = RUNGS[3:]
-"""What fills a list up where nothing speaks for an item in particular."""
-
 TRIED = 8
 """Where rungs of the ladder are measured, each has one in so many of the places it fills for sure."""
-
-BESIDE, SECOND_STEP, COMING_BACK, CATEGORY, SEGMENT, POPULAR = range(len(RUNGS))
 
 WEIGHTS = np.dtype(
     [

@@ -260,19 +260,15 @@ def pack_held(rows, lists, bought, shown, words, starts):
 
 @kernel
 def unpack_held(rows, lists, bought, shown, words, starts):
-    """The inverse of `pack_held`, into rows whose former shoppers are gone; what was packed by a version that knew no
-    items has fewer words than a row, and none."""
+    """The inverse of `pack_held`, into rows whose former shoppers are gone."""
     for i in range(len(rows)):
         at = starts[i]
         width = lists.shape[1]
         held = lists[rows[i], width - 1]
         free_chain(bought, held & np.uint64(0xFFFFFFFF))
         free_chain(shown, held >> np.uint64(32))
-        lists[rows[i], width - 1] = 0
-        for k in range(min(width, starts[i + 1] - at)):
+        for k in range(width - 1):
             lists[rows[i], k] = words[at + k]
-        if starts[i + 1] - at < width:
-            continue
         counts = words[at + width - 1]
         of_bought, at = unpack_items(bought, words, at + width, np.int64(counts & np.uint64(0xFFFFFFFF)))
         of_shown, at = unpack_items(shown, words, at, np.int64(counts >> np.uint64(32)))

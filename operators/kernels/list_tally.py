@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.kernels.list_types import RUNG_BITS
 from state.compiled import kernel
+from state.rungs import RUNG_BITS
 
 ITEM_TALLY = np.dtype([("acts", "i8"), ("listed", "i8")])
 """How often items were acted upon, and stood in a list that was made."""

@@ -10,9 +10,6 @@ from operators.kernels.segment_items import SegmentItems
 from state.batches import LIST_LENGTH
 from state.models import ByCategory
 
-RUNG_BITS = 3
-"""The rungs of a list are one uint64: of place k the bits from RUNG_BITS * k on."""
-
 
 class Beside(NamedTuple):
     """The neighbours of each of the last items of n shoppers, best first (count 0: none)."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.kernels.candidates import RUNGS
-from operators.kernels.list_types import RUNG_BITS
 from state.compiled import kernel
+from state.rungs import RUNG_BITS, RUNGS
 
 NOT_JUDGED = -1
 """The rank of an act that says nothing about a list."""
@@ -79,8 +78,8 @@ def choose(
     """Decide for each shopper of a batch whether to write the record, and whether to make a new list.
 
     Who did not act is written when their segments changed, or the margin or a propensity has moved by more than
-    `rescored_by` since it was last written (by less, the record stays as it is), unless their
-    newest event is older than `alive_ts`: their record has expired and is not to come back.
+    `rescored_by` since it was last written (by less, the record stays as it is), unless their newest event is older
+    than `alive_ts`: their record has expired and is not to come back.
     `profiles` PROFILE[n], `scores` SCORE[n]; `held` LIST_ROW[rows], what stands in Redis (cleared here for who is new
     or erased), and its `dirty`. Out: `who` int32[n] the places to write, `list_rows` int32[n] the new list of each
     place or -1; `recent` uint64[n, 8], `recent_n` uint8[n], `favourites` uint64[n], `segments` int32[n] by list.

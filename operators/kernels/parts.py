@@ -6,18 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from operators.kernels.candidates import (
-    COMING_BACK,
-    GIFT,
-    GIFTS_MAX,
-    RECENT_FETCHED,
-    SECOND_STEP,
-    SLOT_NEIGHBOURS,
-    WALKS,
-    gather,
-)
+from operators.kernels.candidates import GIFT, GIFTS_MAX, RECENT_FETCHED, SLOT_NEIGHBOURS, WALKS, gather
 from state.batches import RECENT_ITEMS
 from state.compiled import borrowed, kernel
+from state.rungs import COMING_BACK, SECOND_STEP
 
 PARTS = ("current", "earlier", "second_step", "coming_back")
 """The neighbours of the current item, those of the items before it, a second step, what was looked at before."""
@@ -30,7 +22,7 @@ def parts_of(beside, last, weights, remembered, lists, wanted, out):
     """Fill `out` float32[m, LIST_LENGTH, PARTS]: what each part gave to each item of the lists `wanted` int64[m].
 
     The others as for `operators.kernels.ranking.rank`; 0 for what filled a list up. An item's score is the sum of its
-    parts.
+    parts, before the rules of the shop.
     """
     beside, last, weights, remembered, lists = borrowed((beside, last, weights, remembered, lists))
     gifts = np.empty(GIFTS_MAX, GIFT)

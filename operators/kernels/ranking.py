@@ -25,13 +25,10 @@ from types import MappingProxyType
 import numpy as np
 
 from operators.kernels.candidates import (
-    BESIDE,
     CANDIDATE,
-    COMING_BACK,
     GIFT,
     GIFTS_MAX,
     RECENT_FETCHED,
-    SECOND_STEP,
     SLOT_NEIGHBOURS,
     SLOTS,
     WALKS,
@@ -39,30 +36,30 @@ from operators.kernels.candidates import (
     gather,
     listed,
 )
+from operators.kernels.gate import RULED_SLOTS, Gate, factor_of, last_of, lay_out_ruled
 from operators.kernels.goods import slot_of
-from operators.kernels.ladder import RULED_SLOTS, Gate, climb, factor_of, last_of, lay_out_ruled, total_of
+from operators.kernels.ladder import climb, total_of
 from operators.kernels.list_rules import RULED
-from operators.kernels.list_types import RUNG_BITS
 from state.batches import LIST_LENGTH, RECENT_ITEMS
 from state.compiled import borrowed, inlined, kernel
 from state.profile_table import UNAVAILABLE
+from state.rungs import BESIDE, COMING_BACK, RUNG_BITS, SECOND_STEP
 
 
 @inlined
-def _best(table, used, candidates, last, left_out, tired, any_tired, goods, limits, best):
-    """Write the best LIST_LENGTH candidates to `best` CANDIDATE[LIST_LENGTH], best first, equal scores by hash, and
-    free the table; how many. The first `left_out` of `last` are not among them.
-
-    `tired` RULED[RULED_SLOTS] is looked into where there is `any_tired`, `goods` where `limits` (of Rules) ask for it.
-    """
+def _best(table, used, candidates, last, left_out, gate):
+    """Write the best LIST_LENGTH candidates that the `gate` Gate lets in to its `best`, best first, equal scores by
+    hash, and free the table; how many. The first `left_out` of `last` are not among them."""
     size = 0
+    best, limits = gate.best, gate.limits
+    any_tired = gate.ruled[0] > 0
     to_look_up = limits[0] > 0 or limits[1] > 0
     for c in range(candidates):
         s = used[c]
         item, score = table[s].item, table[s].score
         table[s].item = 0
         if any_tired:
-            factor = factor_of(tired, item)
+            factor = factor_of(gate.tired, item)
             if factor == 0:
                 continue
             score *= factor
@@ -74,7 +71,7 @@ def _best(table, used, candidates, last, left_out, tired, any_tired, goods, limi
         full = size == LIST_LENGTH
         category = np.uint32(0)
         if to_look_up:
-            good = goods[slot_of(goods, item)]
+            good = gate.goods[slot_of(gate.goods, item)]
             if good.available == UNAVAILABLE:
                 continue
             if limits[1] > 0 and good.category != 0:
@@ -128,8 +125,7 @@ def rank(beside, last, who, weights, remembered, ladder, rules, lists):
         left_out = min(weights[0].leave_out, known)
         start, end = rules.starts[n], rules.starts[n + 1]
         ruled[0] = lay_out_ruled(rules.ruled, start, end, tired, tired_used) if end > start else 0
-        any_tired = ruled[0] > 0
-        size = _best(table, used, candidates, recent, left_out, tired, any_tired, rules.goods, rules.limits, best)
+        size = _best(table, used, candidates, recent, left_out, gate)
         rungs = np.uint64(0)
         for k in range(size):
             lists.items[n, k] = best[k].item

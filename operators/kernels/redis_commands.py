@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
-from operators.kernels.candidates import CATEGORY, SEGMENT
-from operators.kernels.list_types import RUNG_BITS
 from state.batches import EXPLAINED, WHY_LENGTH
 from state.compiled import kernel
 from state.features import MODEL_FEATURES
 from state.names import find
+from state.rungs import CATEGORY, RUNG_BITS, SEGMENT
 
 CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS = 13, 10, 36, 42, 48, 46, 45
 OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34

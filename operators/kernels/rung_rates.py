@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.kernels.candidates import CATEGORY, RUNGS, TRIED
-from operators.kernels.list_types import RUNG_BITS
+from operators.kernels.candidates import TRIED
 from state.compiled import kernel
+from state.rungs import CATEGORY, RUNG_BITS, RUNGS
 
 COMPARED = 2
 """By so many places of each rung of the ladder in a list they are compared."""

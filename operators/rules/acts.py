@@ -43,10 +43,10 @@ class Move:
             whole = isinstance(features[other], int) and isinstance(value, float) and value.is_integer()
             changed[other] = int(value) if whole else value
         changed[name] = after
-        totals = [number_of(changed.get(n, features.get(n))) for n in ("spend_total", "purchases_total")]
-        if "spend_total" in changed and "average_order_value" in features and None not in totals:
-            spend, orders = totals
-            changed["average_order_value"] = spend / orders if orders else 0.0  # type: ignore[operator]
+        spend, orders = (number_of(changed.get(n, features.get(n))) for n in ("spend_total", "purchases_total"))
+        average = "spend_total" in changed and "average_order_value" in features
+        if average and spend is not None and orders is not None:
+            changed["average_order_value"] = spend / orders if orders else 0.0
         return changed
 
 

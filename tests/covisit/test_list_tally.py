@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.candidates import BESIDE, POPULAR, RUNGS
 from operators.kernels.list_tally import ITEM_TALLY, tally_acts, tally_lists, tally_reference
-from operators.kernels.list_types import RUNG_BITS
 from operators.list_tally import TALLY_SLOTS, ListTally
 from state.batches import ACT, LIST_LENGTH
 from state.metrics import Metrics, read_samples
+from state.rungs import BESIDE, POPULAR, RUNG_BITS, RUNGS
 
 Listed = list[tuple[int, int]]
 """Items of a list and their rungs."""

@@ -7,19 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked_lists import RandomShop, ranked, ranked_by_rung
 
-from operators.kernels.candidates import (
-    BESIDE,
-    CATEGORY,
-    COMING_BACK,
-    POPULAR,
-    RECENT_FETCHED,
-    RUNGS,
-    SECOND_STEP,
-    SEGMENT,
-    SLOT_NEIGHBOURS,
-    WALKS,
-)
-from operators.kernels.list_types import RUNG_BITS
+from operators.kernels.candidates import RECENT_FETCHED, SLOT_NEIGHBOURS, WALKS
 from operators.kernels.ranking import rank_reference
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
@@ -29,6 +17,7 @@ from operators.kernels.remembered import (
 )
 from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
+from state.rungs import BESIDE, CATEGORY, COMING_BACK, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
 
 WEIGHTS = ListSettings().weights()[0]
 

@@ -8,15 +8,12 @@ from hypothesis import strategies as st
 from ranked_lists import RandomShop, ranked_by_rung
 
 from operators.goods import Goods
-from operators.kernels.candidates import (
-    BESIDE,
-    POPULAR,
-)
 from operators.kernels.list_rules import RULED, Rules
 from operators.kernels.ranking import rank_reference
 from operators.list_settings import ListSettings
 from state.batches import LIST_LENGTH
 from state.profile_table import AVAILABLE, FACT_ROW, UNAVAILABLE
+from state.rungs import BESIDE, POPULAR
 
 
 def goods_of(categories: dict[int, int], out: set[int]) -> Goods:

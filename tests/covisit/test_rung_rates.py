@@ -6,8 +6,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kernels.candidates import BESIDE, CATEGORY, POPULAR, RUNGS, SECOND_STEP, SEGMENT
-from operators.kernels.list_types import RUNG_BITS
 from operators.kernels.rung_rates import (
     COMPARED_MAX,
     best_first,
@@ -15,6 +13,7 @@ from operators.kernels.rung_rates import (
     compare_rungs_reference,
     no_rates,
 )
+from state.rungs import BESIDE, CATEGORY, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
 
 Case = tuple[int, list[int]]
 

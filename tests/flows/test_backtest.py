@@ -155,7 +155,7 @@ def test_too_much_churn_stops_a_pipeline(shop: Path) -> None:
     [
         (NEW.replace("purchases_30d", "purchses"), 'new.toml: segments.buyers.where: unknown feature "purchses"'),
         ("[shop]\n", "new.toml: there is no [segments] table"),
-        ("[segments", "new.toml: cannot be read as TOML"),
+        ("[segments", "new.toml: end of document: expected ']' at the end of a table declaration; is it TOML?"),
     ],
 )
 def test_rules_that_cannot_be_read_are_told_with_their_file(shop: Path, text: str, told: str) -> None:

@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
-from operators.kernels.candidates import BESIDE, COMING_BACK, RUNGS
-from operators.kernels.list_types import RUNG_BITS
 from operators.kernels.lists import find_ranks, find_ranks_reference, hits_by_rung
 from operators.list_settings import LadderSettings
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
@@ -22,6 +20,7 @@ from state.metrics import Metrics
 from state.models import ByCategory, PopularModel
 from state.names import Names
 from state.redis_keys import Keys
+from state.rungs import BESIDE, COMING_BACK, RUNG_BITS, RUNGS
 
 SPEND = MODEL_FEATURES.index("spend_30d")
 SCORED = (7, 2, 0.5, 0.25, 0.75, 9)

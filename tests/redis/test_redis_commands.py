@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
-from operators.kernels.candidates import CATEGORY, RUNGS, SEGMENT
-from operators.kernels.list_types import RUNG_BITS
 from state.batches import EXPLAINED, LIST_LENGTH, PROFILE, SCORE, WHY_LENGTH
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
 from state.redis_keys import Keys
+from state.rungs import CATEGORY, RUNG_BITS, RUNGS, SEGMENT
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),

@@ -7,14 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.candidates import (
-    CATEGORY,
-    POPULAR,
-    RECENT_FETCHED,
-    SEGMENT,
-)
+from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.list_rules import Rules, no_rules
-from operators.kernels.list_types import RUNG_BITS, Beside, Ladder, Last, Lists, Popular, Shoppers
+from operators.kernels.list_types import Beside, Ladder, Last, Lists, Popular, Shoppers
 from operators.kernels.ranking import rank
 from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
@@ -24,6 +19,7 @@ from operators.kernels.segment_items import SegmentItems, no_segment_items
 from operators.list_settings import ListSettings
 from state.batches import LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
 from state.models import ByCategory
+from state.rungs import CATEGORY, POPULAR, RUNG_BITS, SEGMENT
 
 Neighbours = list[list[tuple[int, float]]]
 Rows = dict[int, list[tuple[int, float]]]

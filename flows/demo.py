@@ -39,7 +39,9 @@ def demo(settings: Settings) -> int:
         settings = settings.with_values({"redis.url": url, "state.directory": str(Path(folder) / "state")})
         try:
             if not is_cached(Path(kernels.__path__[0]) / "profile.py"):
-                console.print("The first start compiles the kernels: three to four minutes. Later ones find them compiled.")
+                console.print(
+                    "The first start compiles the kernels: three to four minutes. Later ones find them compiled."
+                )
                 warm_up = {"redis.prefix": "warm-up:", "state.directory": str(Path(folder) / "warm-up")}
                 run_plan(settings.with_values(warm_up), replace(PLAN, events=4_000, shoppers=200))
             figures = run_plan(settings, PLAN)

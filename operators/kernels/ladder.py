@@ -104,9 +104,8 @@ def climb(lists, n, who, ladder, popular_total, last, left_out, gate):
     rungs = len(ladder.order)
     of_all = ladder.popular
     for turn in range(3 * rungs if gate.ruled[0] > 0 else 2 * rungs):
-        most = LIST_LENGTH
-        if turn < rungs:
-            most = 0 if tried == 0 else free - (rungs - 1) * tried if turn == 0 else tried
+        for_sure = free - (rungs - 1) * tried if turn == 0 and tried > 0 else tried
+        most = for_sure if turn < rungs else np.int64(LIST_LENGTH)
         if most <= 0 or lists.counts[n] == LIST_LENGTH:
             continue
         rung, weary = ladder.order[turn % rungs], turn >= 2 * rungs

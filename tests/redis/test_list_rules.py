@@ -188,13 +188,3 @@ def test_nothing_is_kept_where_no_rule_asks_for_it(tmp_path: Path) -> None:
     shard = Shard(tmp_path, RuleSettings(bought_days=0, fatigue_factor=1.0))
     shard.take([(0, (what, ITEMS[0], 0, DAY_MS, 1000)) for what in (SHOWN, BOUGHT)])
     assert shard.held.size == 0
-
-
-def test_rows_of_a_cold_file_that_knew_no_items_come_back(tmp_path: Path) -> None:
-    """A word less each, as they were put there before anything was kept."""
-    shard = Shard(tmp_path)
-    width = LIST_ROW.itemsize // 8
-    shard.cold.put_rows(np.array([1000, 1001], np.uint64), np.full((2, width - 1), 7, np.uint64))
-    shard.away = {0, 1}
-    shard.take([])
-    assert (shard.lists.words[:2, :-1] == 7).all() and not shard.lists.words[:2, -1].any()

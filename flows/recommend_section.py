@@ -44,6 +44,15 @@ class Recommend(Section):
         2_000.0, ge=1, le=1e12, description="Half-life of the fast co-visitation weights."
     )
     short_weight: float = Field(0.25, ge=0, le=10, description="Weight of the fast beside the slow ones.")
+    together_n: int = Field(
+        10, ge=1, le=32, description="Of so many items it is told that they are bought together with another one."
+    )
+    together_half_life_pairs: float = Field(
+        1_000_000.0,
+        ge=1,
+        le=1e12,
+        description="After so many pairs of items bought together one counts half; n items in an order make n (n - 1).",
+    )
     popular_n: int = Field(100, ge=20, le=1000, description="Length of the list of popular items.")
     popular_half_life_days: float = Field(
         3.0, ge=0.01, le=365, description="Half-life of an item's popularity, in event time."

@@ -296,6 +296,8 @@ def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
         item_shards=item_shards,
         half_lives_events=(r.long_half_life_events, r.short_half_life_events),
         short_weight=r.short_weight,
+        half_life_baskets=r.together_half_life_pairs,
+        together_n=r.together_n,
         items_max=-(-settings.worker.items_max // item_shards),
         popular_n=r.popular_n,
         popular_every_batches=r.popular_every_batches,

@@ -24,7 +24,7 @@ from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules
 from operators.profile_settings import SWEPT_ROWS_MIN, ProfileSettings
 from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
-from operators.profile_workspace import Workspace, pieces_of, samples_of
+from operators.profile_workspace import Workspace, baskets_of, no_consent, pieces_of, samples_of
 from operators.visits import count_item_shards
 from operators.watermark import Watermark
 from state.batches import (
@@ -36,7 +36,6 @@ from state.batches import (
     TRANSITION,
     TRIGGER,
     TRIGGERS,
-    DeadLetter,
     DeadLetters,
     EventBatch,
     ProfileBatch,
@@ -215,12 +214,13 @@ class Profiles:
         w.changed(self._rules.settle(store, w.who[:places]))
         w.flags[store.place_of[back], 1] = BACK
         self._count_found(found)
+        w.baskets = baskets_of(batch.rows, (w.status == kernels.TAKEN) | (w.status == kernels.LATE))
         self._tell_goods(batch, w)
         self._hear(batch)
         out: Out = [*self._look_around(len(w.who) - n, w, places, self._receipt(batch, w.status))]
         refused = np.flatnonzero((w.status[:n] == kernels.REFUSED) & (batch.rows["head"] == 1))
         if len(refused):
-            out.append(DeadLetters([_refusal(batch, int(i)) for i in refused]))
+            out.append(DeadLetters([no_consent(batch, int(i)) for i in refused]))
         return out
 
     def _lives_over(self, batch: EventBatch, rows: np.ndarray) -> np.ndarray:
@@ -364,6 +364,7 @@ class Profiles:
             ids=id_bytes,
             acts=w.acts[: w.n_acts],
             pairs=w.pairs[: w.n_pairs],
+            baskets=w.baskets,
             touches=w.touches[: w.n_touches],
             marks=w.marks[: w.n_marks],
             fetches=fetches,
@@ -435,16 +436,3 @@ class Profiles:
 
 def _says_something(batch: ProfileBatch) -> bool:
     return bool(len(batch) or len(batch.left) or batch.receipt.done or batch.touches.size or batch.told_ts)
-
-
-def _refusal(batch: EventBatch, i: int) -> DeadLetter:
-    """A dead letter for an event whose shopper withdrew consent, without the record, for it may not be kept."""
-    return DeadLetter(
-        reason="no_consent",
-        path="user_id",
-        detail="the shopper has withdrawn consent; the record is not kept",
-        source=batch.source,
-        partition=batch.partition,
-        offset=int(batch.rows["offset"][i]),
-        raw=b"",
-    )

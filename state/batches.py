@@ -327,12 +327,12 @@ class ProfileBatch:
     """A row for each shopper who acted (or was swept) in a batch of one user shard.
 
     `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT and `marks` MARK in event order; `pairs`
-    PAIR and `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
-    triggers and rule segments entered or left; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier
-    and whose rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how
-    many item shards will answer; `watermark_ts` the shard's watermark; all `samples` known before `told_ts` are told
-    with this batch (0: nothing new); `last`: the input has ended, so the last models are to score it; `members`
-    int64[rules] how many shoppers of the shard are in each rule segment, by place.
+    PAIR, `touches` TOUCH and `baskets` PAIR (what was bought together) for the item shards; `fetches` FETCH; `samples`
+    for the learn step; `changes` TRANSITION, triggers and rule segments entered or left; `left` uint64[k, 2], hash and
+    row of shoppers who left for the cold tier and whose rows are free from now on; `sequence` numbers the batches of a
+    shard within a process; `item_shards` how many item shards will answer; `watermark_ts` the shard's watermark; all
+    `samples` known before `told_ts` are told with this batch (0: nothing new); `last`: the input has ended, so the last
+    models are to score it; `members` int64[rules] how many shoppers of the shard are in each rule segment, by place.
     """
 
     shard: int
@@ -353,6 +353,7 @@ class ProfileBatch:
     changes: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
     left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
     marks: np.ndarray = field(default_factory=lambda: np.empty(0, MARK))
+    baskets: np.ndarray = field(default_factory=lambda: np.empty(0, PAIR))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -369,11 +370,13 @@ class FetchBatch:
 
 @dataclass(slots=True)
 class VisitBatch:
-    """What one item shard has to learn and to answer: PAIR and TOUCH rows in event order, then the questions."""
+    """What one item shard has to learn and to answer: PAIR and TOUCH rows in event order, PAIR rows of `baskets` (what
+    was bought together), then the questions."""
 
     pairs: np.ndarray
     touches: np.ndarray
     fetches: list[FetchBatch] = field(default_factory=list)
+    baskets: np.ndarray = field(default_factory=lambda: np.empty(0, PAIR))
 
 
 @dataclass(slots=True)

@@ -121,10 +121,8 @@ def test_records_are_the_fields_that_were_meant(
     for k, told in enumerate(people):
         for name in ("event_ts", "version", "acts", "fresh", "erased", "rules"):
             profiles[k][name] = told[name]
-        profiles[k]["band"], profiles[k]["device"] = (
-            told["band"],
-            0 if told["device"] is None else hashes[told["device"]],
-        )
+        profiles[k]["band"] = told["band"]
+        profiles[k]["device"] = 0 if told["device"] is None else hashes[told["device"]]
         profiles[k]["user_at"], profiles[k]["user_len"] = len(ids), len(told["id"])
         ids += told["id"]
         for name in SCORE.names or ():

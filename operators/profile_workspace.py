@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from operators.contexts import NO_DEVICES
 from operators.kernels.baskets import basket_pairs, count_basket_pairs
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
 from operators.profile_settings import DAY_MS
@@ -24,6 +25,8 @@ class Workspace:
 
     changes: np.ndarray
     """TRANSITION rows: triggers, and rule segments entered and left, so far."""
+    devices: np.ndarray
+    """uint64: of the first places the devices that events told, where contexts are asked for"""
 
     def __init__(self, n: int, looked_at: int, closed: int = 0) -> None:
         self.who = np.empty(n + looked_at, np.int32)
@@ -38,6 +41,7 @@ class Workspace:
         self.purchases = _sample_arrays(2 * n + closed)  # an order may close a decision twice
         self.churns = _sample_arrays(n + closed)
         self.changes = np.empty(0, TRANSITION)
+        self.devices = NO_DEVICES
         self.n_acts = self.n_pairs = self.n_touches = self.n_marks = 0
         self.n_samples = self.n_purchases = self.n_churns = 0
 

@@ -15,12 +15,12 @@ import numpy as np
 import structlog
 
 from operators.cold_tier import BACK, NEVER
+from operators.contexts import Contexts
 from operators.goods import Goods
 from operators.kernels import profile as kernels
 from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.features import describe
 from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
-from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules
 from operators.profile_settings import SWEPT_ROWS_MIN, ProfileSettings
 from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
@@ -32,7 +32,6 @@ from state.batches import (
     ITEM,
     PROFILE,
     RULE,
-    TOLD_MAX,
     TRANSITION,
     TRIGGER,
     TRIGGERS,
@@ -43,7 +42,6 @@ from state.batches import (
     Receipt,
 )
 from state.cold_store import ColdStore
-from state.hashing import hash_text
 from state.metrics import OTHER_STREAM, STREAMS, Metrics
 from state.shop_clock import utc_offsets
 
@@ -96,10 +94,8 @@ class Profiles:
         placed = rules or PlacedRules.none()
         self._rules = ProfileRules(placed, settings)
         self.store.rules = placed.mask, placed.version
-        names = [hash_text(name) for name in settings.dimensions]
-        self._told_tags = np.array(
-            [*map(told_tag, np.array(names, np.uint64)), *[0] * (TOLD_MAX - len(names))], np.int64
-        )
+        self._told_tags = settings.told_tags()
+        self._contexts = Contexts(settings)
         self._sequence = self._told_ts = 0
         self._told_of_no_room = False
         self._outcomes = {
@@ -213,6 +209,7 @@ class Profiles:
         store.settle()
         w.changed(self._rules.settle(store, w.who[:places]))
         w.flags[store.place_of[back], 1] = BACK
+        w.devices = self._contexts.devices(batch.rows, rows, w.status, store.place_of)
         self._count_found(found)
         w.baskets = baskets_of(batch.rows, (w.status == kernels.TAKEN) | (w.status == kernels.LATE))
         self._tell_goods(batch, w)
@@ -350,6 +347,7 @@ class Profiles:
             profiles, sessions, slabs.cells, slabs.values, ids, w.who, places, w.flags, acted, now, gap, out, id_bytes,
             fetches, RECENT_FETCHED,
         )  # fmt: skip
+        self._contexts.describe(profiles, slabs.cells, slabs.values, who, w.devices, out)
         look_again(profiles, sessions, slabs, w.who, places, now, self._limits, store.due, store.change)
         store.place_of[who] = -1
         if w.flags[:places, 2].any():

@@ -119,9 +119,11 @@ PROFILE = np.dtype(
         # what they put aside for the shopper taken up, who is back from the cold tier
         ("rules", "u8"),  # rule segments the shopper is in, a bit each
         ("erased", "u1"),  # the shopper goes: delete the record, clear the row
+        ("band", "u1"),  # of the hours of the context: 1 for 00-03 to 8 for 21-24; 0: not asked for
         ("recent_n", "u1"),
         ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
         ("favourite", "u8"),  # the category of the greatest fading weight; 0: none is known
+        ("device", "u8"),  # of the context (operators.kernels.contexts); 0: none is known, or asked for
         ("x", "f4", (DIMENSIONS,)),  # state.features.MODEL_FEATURES, natural units
     ],
     align=True,

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
+from operators.kernels.contexts import HOURS_A_BAND
 from state.batches import EXPLAINED, WHY_LENGTH
 from state.compiled import kernel
 from state.features import MODEL_FEATURES
 from state.names import find
-from state.rungs import CATEGORY, RUNG_BITS, SEGMENT
+from state.rungs import CATEGORY, CONTEXT, RUNG_BITS, SEGMENT
 
-CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS = 13, 10, 36, 42, 48, 46, 45
+CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS, SLASH = 13, 10, 36, 42, 48, 46, 45, 47
 OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34
 ROOM_MIN = 8192
 """Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
 
 
-REASONS = ("popular", "category:", "segment:s")
+REASONS = ("popular", "category:", "segment:s", "context:")
 """What `because` says, or begins with, where an item did not come from another one."""
 
-_POPULAR, _OF_CATEGORY, _OF_SEGMENT = range(len(REASONS))
+_POPULAR, _OF_CATEGORY, _OF_SEGMENT, _OF_CONTEXT = range(len(REASONS))
 
 
 @kernel
@@ -115,10 +116,37 @@ def _put_name(out, at, slots, hashes, starts, arena, wanted, otherwise):
 
 
 @kernel
-def _put_because(out, at, slots, hashes, starts, arena, rung, why, texts):
-    """Write where an item came from: another item, or "popular", "category:<id>", "segment:s<number>"; "popular" where
-    a name is not known. The new position."""
+def _put_context(out, at, slots, hashes, starts, arena, band, device, texts):
+    """Write "context:<hours>/<device>" such as "context:18-21/phone", without what is not told or not known; "popular"
+    where that is both. The new position."""
     words, bounds = texts
+    row = find(slots, hashes, device) if device != np.uint64(0) else -1
+    if band == 0 and row < 0:
+        return put(out, at, words[bounds[_POPULAR] : bounds[_POPULAR + 1]])
+    at = put(out, at, words[bounds[_OF_CONTEXT] : bounds[_OF_CONTEXT + 1] - 1])
+    if band > 0:
+        for hour in (HOURS_A_BAND * (np.int64(band) - 1), HOURS_A_BAND * np.int64(band)):
+            out[at] = ZERO + hour // 10
+            out[at + 1] = ZERO + hour % 10
+            out[at + 2] = MINUS
+            at += 3
+        at -= 1
+    if row < 0:
+        out[at] = QUOTE
+        return at + 1
+    if band > 0:
+        out[at] = SLASH
+        at += 1
+    return put(out, at, arena[starts[row] + 1 : starts[row + 1]])  # its opening quote is there already
+
+
+@kernel
+def _put_because(out, at, slots, hashes, starts, arena, rung, why, band, device, texts):
+    """Write where an item came from: another item, or "popular", "category:<id>", "segment:s<number>", the context;
+    "popular" where a name is not known. The new position."""
+    words, bounds = texts
+    if rung == CONTEXT:
+        return _put_context(out, at, slots, hashes, starts, arena, band, device, texts)
     if rung == SEGMENT:
         at = put(out, at, words[bounds[_OF_SEGMENT] : bounds[_OF_SEGMENT + 1] - 1])
         at = put_int(out, at, np.int64(why))
@@ -136,9 +164,9 @@ def _put_because(out, at, slots, hashes, starts, arena, rung, why, texts):
 
 
 @kernel
-def put_list(out, at, items, scores, because, count, rungs, directory, texts):
-    """Write a list of recommendations as JSON: [["item", score, "because"], ...]; items whose name is not known are
-    left out. The new position."""
+def put_list(out, at, items, scores, because, count, rungs, band, device, directory, texts):
+    """Write a list of recommendations as JSON: [["item", score, "because"], ...], of a shopper in the context of `band`
+    and `device`; items whose name is not known are left out. The new position."""
     slots, hashes, starts, arena = directory
     out[at] = OPEN
     at += 1
@@ -157,7 +185,7 @@ def put_list(out, at, items, scores, because, count, rungs, directory, texts):
         at = put_fixed(out, name + 1, scores[k])
         out[at] = COMMA
         rung = rungs >> np.uint64(RUNG_BITS * k) & np.uint64((1 << RUNG_BITS) - 1)
-        at = _put_because(out, at + 1, slots, hashes, starts, arena, rung, because[k], texts)
+        at = _put_because(out, at + 1, slots, hashes, starts, arena, rung, because[k], band, device, texts)
         out[at] = CLOSE
         at += 1
         written += 1
@@ -377,7 +405,17 @@ def write_records(
             if has_list:
                 k = list_rows[p]
                 length = put_list(
-                    scratch, 0, items[k], list_scores[k], because[k], counts[k], rungs[k], directory, reasons
+                    scratch,
+                    0,
+                    items[k],
+                    list_scores[k],
+                    because[k],
+                    counts[k],
+                    rungs[k],
+                    profile.band,
+                    profile.device,
+                    directory,
+                    reasons,
                 )
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
             length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)

@@ -248,7 +248,7 @@ class Worker(Section):
         2_000_000, ge=1, le=1_000_000_000, description="Shoppers kept; past it events of new ones are refused, counted."
     )
     items_max: int = Field(
-        1_000_000, ge=1, le=1_000_000_000, description="Items kept; past it new ones are left out and counted."
+        1_000_000, ge=1, le=1_000_000_000, description="Items kept; past it the least popular give way, counted."
     )
     profile_memory_mb: float = Field(
         0.0,

@@ -26,36 +26,38 @@ class Baskets:
     """The rows of one shard's items that were ever bought with another; other items have none.
 
     `told_n` neighbours are told of an item. After `half_life_pairs` pairs of the shard a pair counts half. There are at
-    most `items_max` rows; of further items nothing is learned (counted in `evictions{component="baskets"}`). The tables
-    depend on the order of pairs alone, but for what has been told.
+    most `items_max` rows; for further ones those give way that were written longest ago (counted in
+    `evictions{component="baskets"}`). As long as none has to, the tables depend on the order of pairs alone, but for
+    what has been told.
     """
 
     def __init__(self, shard: int, half_life_pairs: float, items_max: int, told_n: int, metrics: Metrics) -> None:
         self._shard, self._told_n = shard, told_n
-        self._rows = ItemRows(items_max, metrics.evictions.labels("baskets"))
+        self._rows = ItemRows(items_max, metrics.evictions.labels("baskets"), self._find_untold)
         self._state = Table(SHARD_ROW, 1)
         self._state.extend(1)
         self._state.rows["growth"][0] = 1.0
         self.tables = {"baskets": self._rows.table, "baskets_shard": self._state}
         self._rates = np.full(neighbours.SCALES, 2.0 ** (1.0 / half_life_pairs))
-        self._untold: dict[int, None] = {}  # rows, in the order in which they changed
+        self._untold: dict[int, None] = {}  # rows, in the order in which they changed, as far as it is known
 
     def restored(self) -> None:
         """Take up from the tables: the index, and which rows have changed since they were told."""
         self._rows.restored()
-        table = self._rows.table
-        self._untold = dict.fromkeys(np.flatnonzero(table.rows["untold"][: table.size]).tolist())
+        self._find_untold()
 
     def learn(self, pairs: np.ndarray) -> None:
         """Take PAIR rows in."""
         if len(pairs) == 0:
             return
         rows = self._rows.find_or_add(pairs["row"])
-        table = self._rows.table
+        table, before = self._rows.table, self._state.rows["pairs"][0]
         neighbours.update(table.rows, table.dirty, rows, pairs, self._state.rows, self._rates)
         self._state.dirty[0] = 1
-        changed = rows[rows >= 0]
+        there = np.flatnonzero(rows >= 0)
+        changed = rows[there]
         table.rows["untold"][changed] = 1
+        table.rows["popularity"][changed] = before + there  # of several pairs of a row the last one's stays
         self._untold.update(dict.fromkeys(changed.tolist()))
 
     def beside(self, items: np.ndarray) -> np.ndarray:
@@ -64,6 +66,10 @@ class Baskets:
         rows = self._rows.find(items)
         neighbours.answer(self._rows.table.rows, rows, np.zeros(len(items), FETCH), self._state.rows, 0.0, out)
         return out
+
+    def _find_untold(self) -> None:
+        table = self._rows.table
+        self._untold = dict.fromkeys(np.flatnonzero(table.rows["untold"][: table.size]).tolist())
 
     def tell(self, most: int = TOLD_AT_ONCE) -> list[BoughtTogether]:
         """What is bought together with those items whose rows changed longest ago, at most so many of them."""

@@ -31,7 +31,7 @@ class CovisitSettings:
     pairs it sees, which are its 1 / `item_shards` of all. `short_weight`: what the short share adds to a score. After
     `half_life_baskets` pairs of what is bought together (an order of n items makes n (n - 1) of them) such a pair
     counts half; `together_n` items are told that are bought with another. `items_max` bounds the rows of a shard, of
-    either kind: past it new items are not taken in. `popular_n` items are told every
+    either kind. `popular_n` items are told every
     `popular_every_batches` calls, their popularity halving in `popularity_half_life_days` of event time; those of up to
     `categories_max` categories once in `categories_every` such tellings, at first more often.
     """
@@ -79,16 +79,17 @@ class Covisit:
     times those of its larger categories (`operators.kernels.category_popular`), and what is bought together with items
     of which that has changed (`operators.baskets`).
 
-    Keeps a row of ITEM_ROW for each item (560 bytes and some 24 in the index), at most `items_max`: items that come
-    later are left out (counted in `evictions{component="items"}`, once a call) until the state is made anew. The
-    tables depend on the order of pairs and touches alone, not on how they were cut into batches, as long as an item is
-    touched no later than in the call that pairs it first. Method: see `operators.kernels.neighbours`.
+    Keeps a row of ITEM_ROW for each item (560 bytes and some 24 in the index), at most `items_max`: for new ones the
+    least popular give way (counted in `evictions{component="items"}`), and what they had learned is gone; what stands
+    beside others still names them. As long as none has to, the tables depend on the order of pairs and touches alone,
+    not on how they were cut into batches, as long as an item is touched no later than in the call that pairs it first.
+    Method: see `operators.kernels.neighbours`.
     """
 
     def __init__(self, shard: int, metrics: Metrics, settings: CovisitSettings) -> None:
         self.shard = shard
         self.settings = settings
-        self._rows = ItemRows(settings.items_max, metrics.evictions.labels("items"))
+        self._rows = ItemRows(settings.items_max, metrics.evictions.labels("items"), self._look_at_all)
         self._baskets = Baskets(
             shard, settings.half_life_basket_pairs, settings.items_max, settings.together_n, metrics
         )
@@ -132,6 +133,10 @@ class Covisit:
         """Rebuild the indices and find the most popular items, from the tables."""
         self._rows.restored()
         self._baskets.restored()
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        """Find what is popular from the rows alone."""
         self._popular = np.empty(0, np.int32)
         self._touched = [np.arange(self.items.size, dtype=np.int32)]
         self._by_category = categories_of(self.items.rows[: self.items.size], self.settings.categories_max)

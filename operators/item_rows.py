@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from prometheus_client import Counter
 
 from operators.kernels.neighbours import ITEM_ROW
 from state.table import HashIndex, Table
 
+GIVEN_UP_SHARE = 1 / 32
+"""Where there is no room, so large a part of the rows is given up at once: to find the lightest takes a look at all."""
+
 
 class ItemRows:
-    """Rows by item, at most `items_max`: items that come later are left out, counted in `evictions` once a call."""
+    """Rows by item, at most `items_max`; where there is no room, the items with the least `popularity` give way.
 
-    def __init__(self, items_max: int, evictions: Counter) -> None:
+    What gives way is counted in `evictions`. Rows move then, and `moved` is called: row numbers from before are void.
+    """
+
+    def __init__(self, items_max: int, evictions: Counter, moved: Callable[[], None]) -> None:
         self.table = Table(ITEM_ROW)
         self._index = HashIndex()
         self._items_max = items_max
         self._evictions = evictions
+        self._moved = moved
 
     @property
     def nbytes(self) -> int:
@@ -32,25 +41,51 @@ class ItemRows:
         return self._index.find(np.ascontiguousarray(items))
 
     def find_or_add(self, items: np.ndarray) -> np.ndarray:
-        """The same, new ones taken in, in order of appearance; -1 where there is no room, or no item."""
+        """The same, new ones taken in, in order of appearance; -1 where there is no item, or more are asked for at once
+        than there may be."""
         items = np.ascontiguousarray(items)
-        first = self.table.size
-        room = self._items_max - first
-        if room >= len(items) and items.all():
-            rows, added = self._index.find_or_add(items, first)
-        else:
-            rows = self._index.find(items)
-            unknown = items[(rows < 0) & (items != 0)]
-            new = unknown[np.sort(np.unique(unknown, return_index=True)[1])]
-            if len(new) > room:
-                self._evictions.inc(len(new) - room)
-            added = self._index.find_or_add(new[:room], first)[1]
-            rows = self._index.find(items) if added else rows
+        if self._items_max - self.table.size >= len(items) and items.all():
+            return self._add(items)
+        wanted, first = np.unique(items[items != 0], return_index=True)
+        known = self.find(wanted) >= 0
+        room = self._items_max - self.table.size
+        if np.count_nonzero(~known) > room:
+            self._give_way(np.count_nonzero(~known) - room, wanted[known])
+            room = self._items_max - self.table.size
+        new = wanted[~known][np.argsort(first[~known])]
+        self._add(new[:room])
+        if len(new) > room:
+            self._evictions.inc(len(new) - room)
+        return self.find(items)
+
+    def _add(self, items: np.ndarray) -> np.ndarray:
+        rows, added = self._index.find_or_add(items, self.table.size)
         if added:
-            self.table.extend(added)
-            taken = rows >= first
-            new_rows = rows[taken]
-            self.table.rows["item"][new_rows] = items[taken]
+            new = rows >= self.table.extend(added)
+            new_rows = rows[new]
+            self.table.rows["item"][new_rows] = items[new]
             self.table.rows["price"][new_rows] = -1
             self.table.rows["popularity"][new_rows] = -np.inf
         return rows
+
+    def _give_way(self, count: int, spared: np.ndarray) -> None:
+        """Give the lightest rows up, `count` and some more, but none of the items `spared`: the rows behind the new end
+        take their places."""
+        table, size = self.table, self.table.size
+        weights = table.rows["popularity"][:size].copy()
+        weights[self.find(spared)] = np.inf
+        count = min(max(count, int(size * GIVEN_UP_SHARE)), int(np.count_nonzero(weights < np.inf)))
+        if count == 0:
+            return
+        order = np.lexsort((table.rows["item"][:size], weights))
+        goes = np.zeros(size, bool)
+        goes[order[:count]] = True
+        end = size - count
+        free = np.flatnonzero(goes[:end])
+        last = end + np.flatnonzero(~goes[end:])
+        table.rows[free] = table.rows[last]
+        table.dirty[free] = 1
+        table.resize(end)
+        self.restored()
+        self._evictions.inc(count)
+        self._moved()

@@ -138,14 +138,17 @@ def test_a_part_is_told_at_a_time_and_a_start_knows_what_is_left() -> None:
     assert restored_copy(copy).tell() == []
 
 
-def test_rows_are_bounded_and_what_finds_no_room_is_counted() -> None:
+def test_rows_are_bounded_and_those_written_longest_ago_give_way() -> None:
+    """What has moved and was not told yet is told all the same."""
     metrics = Metrics()
-    baskets = step(items_max=2, metrics=metrics)
-    baskets.learn(pairs_of([(1, 1.0), (2, 1.0), (3, 1.0)]))
-    baskets.learn(pairs_of([(1, 1.0), (3, 1.0)]))
-    assert lists(baskets.tell_all()).keys() == {1, 2}
-    assert metrics.evictions.labels("baskets")._value.get() == 2.0
-    for item in range(4, 4 + 2 * NEIGHBOURS):
+    baskets = step(items_max=4, metrics=metrics)
+    baskets.learn(pairs_of([(1, 1.0), (2, 1.0)]))
+    baskets.learn(pairs_of([(3, 1.0), (4, 1.0)]))
+    baskets.learn(pairs_of([(1, 1.0), (5, 1.0)]))
+    told = lists(baskets.tell_all())
+    assert told.keys() == {1, 3, 4, 5} and told[1].keys() == {2, 5}
+    assert metrics.evictions.labels("baskets")._value.get() == 1.0
+    for item in range(6, 6 + 2 * NEIGHBOURS):
         baskets.learn(pairs_of([(1, 1.0), (item, 1.0)]))
     assert len(lists(baskets.tell_all())[1]) == NEIGHBOURS
 

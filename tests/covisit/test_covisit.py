@@ -174,17 +174,38 @@ def test_an_answer_knows_every_pair_of_its_call() -> None:
     assert answer.rows["items"][0, :2].tolist() == [2, 3]
 
 
-def test_past_the_bound_new_items_are_left_out_and_counted_while_known_ones_learn() -> None:
-    """The tables stop at items_max rows."""
+def test_past_the_bound_the_least_popular_give_way_and_are_counted() -> None:
+    """More than there may be at once: the last of them are left out."""
     metrics = Metrics()
-    step = Covisit(0, metrics, CovisitSettings(item_shards=1, items_max=2))
-    sessions = Sessions(1)
-    step.process([sessions.visit([(0, 1, BEGIN_MS), (0, 2, BEGIN_MS), (0, 3, BEGIN_MS), (0, 4, BEGIN_MS)])])
-    assert step.items.rows["item"][: step.items.size].tolist() == [1, 2]
-    assert metrics.registry.get_sample_value("coterie_evictions_total", {"component": "items"}) == 2
-    [answer] = answers(step.process([sessions.visit([(0, 5, BEGIN_MS)]), question(1, 5)]))
-    assert set(answer.rows["items"][0, :4].tolist()) == {2, 3, 4, 5} and answer.rows["count"][1] == 0
-    assert step.items.size == 2
+    step = Covisit(0, metrics, CovisitSettings(item_shards=1, items_max=3))
+
+    def counted() -> float | None:
+        return metrics.registry.get_sample_value("coterie_evictions_total", {"component": "items"})
+
+    step.process([Sessions(1).visit([(0, item, BEGIN_MS) for item in (1, 1, 2, 3, 3)])])
+    step.process([Sessions(1).visit([(0, 4, BEGIN_MS)])])
+    assert sorted(step.items.rows["item"][: step.items.size].tolist()) == [1, 3, 4] and counted() == 1
+    [answer] = answers(step.process([question(1, 2, 3)]))
+    assert set(answer.rows["items"][0, :2].tolist()) == {2, 3} and answer.rows["count"].tolist() == [2, 0, 2]
+    step.process([touches(*[(item, 0, BEGIN_MS, -1, 1.0) for item in (5, 6, 7, 8)])])
+    assert step.items.rows["item"][: step.items.size].tolist() == [5, 6, 7] and counted() == 5
+
+
+def test_what_is_popular_is_right_after_rows_have_moved() -> None:
+    """A catalogue that changes: beside a step that found everything out from the tables anew."""
+    step = Covisit(0, Metrics(), replace(SETTINGS, items_max=40))
+    rng = np.random.default_rng(8)
+    for n in range(60):
+        items = (rng.zipf(1.5, 20) % 30 + 3 * n + 1).tolist()
+        rows = [(item, item % 4 + 1, BEGIN_MS + 3_600_000 * n, -1, 1.0) for item in items]
+        out = popularity(step.process([touches(*rows)]))
+        if out:
+            [told], [anew] = out, popularity(restored_copy(step).finish())
+            assert (told.items.tolist(), told.scores.tolist()) == (anew.items.tolist(), anew.scores.tolist())
+            if told.by_category is not None and anew.by_category is not None:
+                for column, other in zip(told.by_category, anew.by_category, strict=True):
+                    assert column.tolist() == other.tolist()
+    assert step.items.size <= 40
 
 
 def test_facts_are_filled_in_and_not_wiped_out_by_acts_that_give_none() -> None:

@@ -48,11 +48,11 @@ class ItemRows:
             return self._add(items)
         wanted, first = np.unique(items[items != 0], return_index=True)
         known = self.find(wanted) >= 0
-        room = self._items_max - self.table.size
-        if np.count_nonzero(~known) > room:
-            self._give_way(np.count_nonzero(~known) - room, wanted[known])
-            room = self._items_max - self.table.size
         new = wanted[~known][np.argsort(first[~known])]
+        missing = len(new) - (self._items_max - self.table.size)
+        if missing > 0:
+            self._give_way(missing, wanted[known])
+        room = self._items_max - self.table.size
         self._add(new[:room])
         if len(new) > room:
             self._evictions.inc(len(new) - room)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
-from state.batches import EXPLAINED, LIST_LENGTH, PROFILE, SCORE, WHY_LENGTH
+from operators.kernels import resp
+from state.batches import (
+    EXPLAINED,
+    LIST_LENGTH,
+    PROFILE,
+    SCORE,
+    WHY_LENGTH,
+)
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
 from state.redis_keys import Keys
@@ -45,7 +52,7 @@ def near(text: bytes, value: float) -> bool:
 def test_integers_are_written_in_decimal(value: int) -> None:
     """All of 64 bits but the smallest, which no count and no time is."""
     out = np.zeros(32, np.uint8)
-    end = kernels.put_int(out, 3, np.int64(value))
+    end = resp.put_int(out, 3, np.int64(value))
     assert out[3:end].tobytes() == str(value).encode() and not out[end:].any()
 
 
@@ -54,7 +61,7 @@ def test_integers_are_written_in_decimal(value: int) -> None:
 def test_numbers_are_written_with_four_decimals(value: float) -> None:
     """To the nearest; what rounds to nothing has no sign."""
     out = np.zeros(40, np.uint8)
-    end = kernels.put_fixed(out, 0, np.float32(value))
+    end = resp.put_fixed(out, 0, np.float32(value))
     text = out[:end].tobytes()
     assert near(text, value) and text != b"-0.0000"
 
@@ -206,3 +213,15 @@ def test_the_longest_list_has_room() -> None:
     listed = json.loads(out[:end].tobytes())
     assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
     assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.binary(max_size=200), st.data())
+def test_bytes_are_copied_between_their_bounds(before: bytes, data: bytes, draw: st.DataObject) -> None:
+    """Any span to any place, an empty one too; nothing beside it is touched."""
+    start = draw.draw(st.integers(0, len(data)))
+    end = draw.draw(st.integers(start, len(data)))
+    out = np.full(len(before) + len(data) + 1, 35, np.uint8)
+    at = resp.put(out, len(before), np.frombuffer(data, np.uint8), start, end)
+    assert at == len(before) + end - start
+    assert out.tobytes() == b"#" * len(before) + data[start:end] + b"#" * (len(out) - at)

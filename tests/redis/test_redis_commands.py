@@ -14,11 +14,15 @@ from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
 from operators.kernels import resp
+from operators.kernels import transition_commands as entries
 from state.batches import (
     EXPLAINED,
     LIST_LENGTH,
     PROFILE,
     SCORE,
+    TRANSITION,
+    TRANSITION_KINDS,
+    TRIGGER,
     WHY_LENGTH,
 )
 from state.features import DIMENSIONS, MODEL_FEATURES
@@ -225,3 +229,35 @@ def test_bytes_are_copied_between_their_bounds(before: bytes, data: bytes, draw:
     at = resp.put(out, len(before), np.frombuffer(data, np.uint8), start, end)
     assert at == len(before) + end - start
     assert out.tobytes() == b"#" * len(before) + data[start:end] + b"#" * (len(out) - at)
+
+
+CHANGES = st.tuples(
+    st.integers(0, 3),
+    st.integers(0, len(TRANSITION_KINDS) - 1),
+    st.sampled_from([-1, 0, 1, 2]),
+    st.sampled_from([-1, 0, 1, 2]),
+    st.one_of(st.integers(-(2**62), 2**62), st.integers(0, 2 * 10**12)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(CHANGES.filter(lambda change: change[1] != TRIGGER or change[3] >= 0), max_size=8),
+    st.lists(st.tuples(st.integers(0, 2**64 - 1), TEXTS), min_size=4, max_size=4),
+    st.sampled_from([("loyal", "cart_abandoners", "r3"), ("é" * 64, "a", "b")]),
+)
+def test_transitions_are_the_entries_that_were_meant(
+    changes: list[tuple[int, int, int, int, int]], shoppers: list[tuple[int, str]], rules: tuple[str, ...]
+) -> None:
+    """Every kind, left or entered, at any time; ids as they come. No entry has more bytes than room is made for."""
+    people = [(user, text.encode()) for user, text in shoppers]
+    profiles = np.zeros(len(people), PROFILE)
+    profiles["user"] = [user for user, _ in people]
+    profiles["user_len"] = [len(user_id) for _, user_id in people]
+    profiles["user_at"] = np.cumsum([0, *profiles["user_len"][:-1]])
+    ids = np.frombuffer(b"".join(user_id for _, user_id in people), np.uint8)
+    texts = entries.EntryTexts.of("shop:transitions", 500, rules)
+    out, scratch = np.full(len(changes) * texts.room, 35, np.uint8), np.empty(texts.room, np.uint8)
+    end = entries.write_transitions(np.array(changes, TRANSITION), profiles, ids, texts, scratch, out)
+    assert out[:end].tobytes() == entries.transitions_reference(changes, people, "shop:transitions", 500, rules)
+    assert (out[end:] == 35).all()

@@ -121,6 +121,7 @@ class Personalize:
         self._texts, self._bounds = keys.record_texts()
         self._rule_texts = commands.rule_texts(settings.rules)
         self._entry_texts = EntryTexts.of(keys.transitions, settings.transitions_max, settings.rules)
+        self._entry_room = self._entry_texts.room
         self._scratch = np.empty(_SCRATCH, np.uint8)
         self._because = commands.rule_texts(commands.REASONS)
         self.judged = np.zeros(3)
@@ -306,9 +307,10 @@ class Personalize:
         )
 
     def _transition_commands(self, scored: ScoredBatch) -> bytes:
-        changes, texts = scored.transitions, self._entry_texts
+        changes = scored.transitions
         if len(changes) == 0:
             return b""
-        out = np.empty(len(changes) * texts.room, np.uint8)
-        end = write_transitions(changes, scored.profiles.rows, scored.profiles.ids, texts, self._scratch, out)
+        out = np.empty(len(changes) * self._entry_room, np.uint8)
+        rows, ids = scored.profiles.rows, scored.profiles.ids
+        end = write_transitions(changes, rows, ids, self._entry_texts, self._scratch, out)
         return out[:end].tobytes()

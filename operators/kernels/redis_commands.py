@@ -28,8 +28,7 @@ _POPULAR, _OF_CATEGORY, _OF_SEGMENT = range(len(REASONS))
 @kernel
 def put_field(out, at, scratch, length, texts, bounds, name):
     """Write a field's name (texts[bounds[name]:bounds[name + 1]]) and its value, scratch[:length]; the new position."""
-    at = put_bulk(out, at, texts, bounds[name], bounds[name + 1])
-    return put_bulk(out, at, scratch, 0, length)
+    return put_bulk(out, put(out, at, texts, bounds[name], bounds[name + 1]), scratch, 0, length)
 
 
 @kernel
@@ -254,7 +253,7 @@ def write_records(
         commands = 0
         if profile.erased or profile.fresh:
             at = put_line(out, at, STAR, 2)
-            at = put_bulk(out, at, texts, bounds[T_DEL], bounds[T_DEL + 1])
+            at = put(out, at, texts, bounds[T_DEL], bounds[T_DEL + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
             commands += 1
         if not (profile.erased and profile.acts == 0):
@@ -266,7 +265,7 @@ def write_records(
             has_why = has_segment or has_purchase or has_churn
             fields = 4 + 4 * has_segment + has_purchase + has_churn + has_why + has_list
             at = put_line(out, at, STAR, 2 + 2 * fields)
-            at = put_bulk(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
+            at = put(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
             at = put_field(out, at, scratch, put_int(scratch, 0, profile.event_ts), texts, bounds, T_EVENT_TS)
             at = put_field(out, at, scratch, put_int(scratch, 0, profile.version), texts, bounds, T_VERSION)
@@ -291,13 +290,12 @@ def write_records(
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
             length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)
             at = put_field(out, at, scratch, length, texts, bounds, T_RULES)
-            at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
-            at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
+            at = put(out, at, texts, bounds[T_VARIANTS], bounds[T_NO_VARIANTS + 1])
             commands += 1
             at = put_line(out, at, STAR, 3)
-            at = put_bulk(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
+            at = put(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
-            at = put_bulk(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
+            at = put(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
             commands += 1
         per_user[i] = commands
         starts[i + 1] = at

@@ -41,6 +41,9 @@ def put_int(out, at, value):
         at += 1
         value = -value
     left = np.uint64(value)
+    if left < np.uint64(10):
+        out[at] = np.uint64(ZERO) + left
+        return at + 1
     digits, power = 1, np.uint64(10)
     while digits < 19 and left >= power:
         digits += 1

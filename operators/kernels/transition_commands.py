@@ -10,7 +10,7 @@ import numpy as np
 from operators.kernels.resp import MINUS, put, put_bulk, put_int
 from state.batches import RULE, TRANSITION_KINDS, TRIGGER, TRIGGERS
 from state.compiled import borrowed, kernel
-from state.redis_keys import pack
+from state.redis_keys import bulk, pack
 
 FIELDS = ("user_id", "kind", "from", "to", "at", "id")
 
@@ -55,9 +55,11 @@ class EntryTexts(NamedTuple):
     def of(cls, stream: str, entries_max: int, rules: Sequence[str]) -> EntryTexts:
         """Of entries of `stream`, which keeps about `entries_max`."""
         command = pack("XADD", stream, "MAXLEN", "~", entries_max, "*").replace(b"*6\r\n", b"*18\r\n", 1)
-        names = [b"$%d\r\n%b\r\n" % (len(name), name.encode()) for name in FIELDS]
         words = (TRANSITION_KINDS, TRIGGERS, rules)
-        return cls(Texts.of([command, *names]), *(Texts.of([word.encode() for word in several]) for several in words))
+        return cls(
+            Texts.of([command, *map(bulk, FIELDS)]),
+            *(Texts.of([word.encode() for word in several]) for several in words),
+        )
 
     @property
     def room(self) -> int:

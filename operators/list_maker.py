@@ -16,7 +16,7 @@ from operators.kernels.remembered import REMEMBERED_ROWS, nothing_remembered, re
 from operators.kernels.rung_rates import best_first, compare_rungs, no_rates
 from operators.kernels.segment_items import SegmentItems, no_segment_items, note_segment_acts
 from operators.list_settings import LadderSettings
-from state.batches import NEIGHBOURS
+from state.batches import ANSWER, NEIGHBOURS
 from state.models import PopularModel
 from state.rungs import RUNGS, SEGMENT
 
@@ -90,9 +90,10 @@ class ListMaker:
         who = unknown_shoppers(n)
         if favourites is not None and segments is not None:
             who = who._replace(favourites=favourites, segments=segments)
-        for rows in answers:
-            collect_answers(rows, list_rows, *beside, who.categories)
-            self.remember(rows, list_rows, recent)
+        # Joined as bytes, for one call of each kernel: each costs as much as the rows of a few lists.
+        rows = np.frombuffer(bytearray().join([rows.data for rows in answers]), ANSWER)
+        collect_answers(rows, list_rows, *beside, who.categories)
+        self.remember(rows, list_rows, recent)
         return beside, Last(recent, recent_n), who
 
     def make(self, beside: Beside, last: Last, who: Shoppers, weights: np.ndarray, rules: Rules | None = None) -> Lists:

@@ -21,7 +21,7 @@ from operators.held_items import HeldItems
 from operators.kernels import redis_commands as commands
 from operators.kernels.list_rules import Rules
 from operators.kernels.list_types import Beside, Last, Lists, Shoppers
-from operators.kernels.lists import choose, find_ranks, hits_by_rung, keep
+from operators.kernels.lists import add_hits, choose, find_ranks, keep
 from operators.kernels.transition_commands import EntryTexts, write_transitions
 from operators.list_maker import ListMaker, ListMemory
 from operators.list_settings import LadderSettings, ListSettings, RuleSettings
@@ -232,10 +232,9 @@ class Personalize:
         rows, ranks = np.ascontiguousarray(profiles["row"]), np.empty(len(acts), np.int8)
         find_ranks(acts, rows, held["items"], held["count"], ranks)
         judged = ranks >= 0
-        found, row_of_act = ranks[ranks > 0], rows[acts["position"]]
-        self.judged += np.array((np.count_nonzero(judged), len(found), (1.0 / found).sum()))
+        row_of_act = rows[acts["position"]]
         rungs = held["rungs"][row_of_act]
-        self.tally.hits += hits_by_rung(ranks, rungs)
+        add_hits(ranks, rungs, self.tally.hits, self.judged)
         self._lists.note_ranks(ranks, held["count"][row_of_act], rungs)
         self.tally.note_acts(acts)
         self._lists.note_acts(acts, profiles, scored.scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
-from operators.kernels.lists import find_ranks, find_ranks_reference, hits_by_rung
+from operators.kernels.lists import add_hits, find_ranks, find_ranks_reference
 from operators.list_settings import LadderSettings
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
@@ -266,9 +267,11 @@ def test_lists_are_judged_by_what_came_next(acts: list[tuple[int, int, int]], st
     told, ranks = np.array(acts, ACT), np.full(len(acts), 77, np.int8)
     find_ranks(told, row_of, lists, counts, ranks)
     assert ranks.tolist() == find_ranks_reference([(p, item, before, standing[p]) for p, item, before in acts])
-    hits = hits_by_rung(ranks, rungs[row_of[told["position"]]])
+    hits, judged = np.zeros(len(RUNGS), np.int64), np.zeros(3)
+    add_hits(ranks, rungs[row_of[told["position"]]], hits, judged)
     ranked = [r for r in ranks.tolist() if r > 0]
     assert hits.tolist() == [sum((r - 1) % len(RUNGS) == rung for r in ranked) for rung in range(len(RUNGS))]
+    assert judged[:2].tolist() == [sum(ranks >= 0), len(ranked)] and math.isclose(judged[2], sum(1 / r for r in ranked))
 
 
 def test_a_list_is_judged_once_it_stands() -> None:

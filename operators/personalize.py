@@ -291,11 +291,11 @@ class Personalize:
             if written == n:
                 break
             room *= 2
-        spans = zip(profiles["user_at"][who].tolist(), profiles["user_len"][who].tolist(), strict=True)
-        id_bytes = scored.profiles.ids.tobytes()
         return WriteBatch(
             users=profiles["user"][who],
-            ids=[id_bytes[at : at + length] for at, length in spans],
+            id_bytes=scored.profiles.ids,
+            id_at=profiles["user_at"][who],
+            id_len=profiles["user_len"][who],
             versions=np.where(profiles["erased"][who] == 1, ALWAYS, profiles["version"][who]),
             commands=out[: starts[n]],
             starts=starts,

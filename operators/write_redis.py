@@ -332,7 +332,7 @@ class _VersionGuard:
         rows, _ = self._known.find_or_add(batch.users, before)
         prefix = self._keys.user("").encode()
         new = [int(i) for i in np.unique(rows, return_index=True)[1] if rows[i] >= before]
-        questions = b"".join(pack("HGET", prefix + batch.ids[i], "version") for i in new)
+        questions = b"".join(pack("HGET", prefix + batch.user_id(i), "version") for i in new)
         for i, answer in zip(new, self._ask(questions, len(new)), strict=True):
             if isinstance(answer, bytes) and answer.isdigit() and int(answer) > int(batch.versions[i]):
                 self._ahead[int(batch.users[i])] = int(answer)

@@ -408,12 +408,15 @@ class SegmentCounts:
 class WriteBatch:
     """Redis commands, packed as RESP: of shopper `i` they are commands[starts[i]:starts[i+1]].
 
-    `users` uint64[n], `versions` int64[n], `per_user` int32[n] commands of each (all answered in order); `always`
-    further commands, `always_n` of them; `receipt` for the events they close.
+    `users` uint64[n], their ids at `id_at`, `id_len` int32[n] of `id_bytes` uint8; `versions` int64[n], `per_user`
+    int32[n] commands of each (all answered in order); `always` further commands, `always_n` of them; `receipt` for the
+    events they close.
     """
 
     users: np.ndarray
-    ids: list[bytes]
+    id_bytes: np.ndarray
+    id_at: np.ndarray
+    id_len: np.ndarray
     versions: np.ndarray
     commands: np.ndarray
     starts: np.ndarray
@@ -421,6 +424,10 @@ class WriteBatch:
     always: bytes
     always_n: int
     receipt: Receipt | None
+
+    def user_id(self, i: int) -> bytes:
+        """The id of shopper `i`."""
+        return self.id_bytes[self.id_at[i] : self.id_at[i] + self.id_len[i]].tobytes()
 
 
 def gather_spans(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -207,7 +207,8 @@ def test_every_field_of_the_meta_record_stands_on_the_page(redis_url: str) -> No
     none = np.empty(0, np.int64)
     receipt = Receipt(np.zeros(1), np.ones(1, np.int64), {0: 1})
     empty = np.empty(0, np.uint8)
-    writer.write([WriteBatch(none.astype(np.uint64), [], none, empty, np.zeros(1, np.int64), none, b"", 0, receipt)])
+    users, places, starts = none.astype(np.uint64), none.astype(np.int32), np.zeros(1, np.int64)
+    writer.write([WriteBatch(users, empty, places, places, none, empty, starts, places, b"", 0, receipt)])
     writer.close()
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         assert set(_names("Meta record", "field")) == set(client.hgetall(Keys().meta))

@@ -36,8 +36,8 @@ def make(**settings: Any) -> tuple[Personalize, list[int]]:
 
 def written(batch: WriteBatch) -> dict[str, list[list[bytes]]]:
     """The commands of each shopper, by id."""
-    spans = [(batch.starts[i], batch.starts[i + 1]) for i in range(len(batch.ids))]
-    out = {i.decode(): commands(batch.commands[a:b].tobytes()) for i, (a, b) in zip(batch.ids, spans, strict=True)}
+    spans = [(batch.starts[i], batch.starts[i + 1]) for i in range(len(batch.users))]
+    out = {batch.user_id(i).decode(): commands(batch.commands[a:b].tobytes()) for i, (a, b) in enumerate(spans)}
     assert [len(c) for c in out.values()] == batch.per_user.tolist()
     return out
 
@@ -131,13 +131,13 @@ def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
         return out
 
     for same in ((7, 0.25, 0.75), (7, 0.265, 0.735)):
-        assert swept(*same).ids == []
+        assert len(swept(*same).users) == 0
     assert fields(written(swept(7, 0.275, 0.75))["ann"])["purchase_propensity"] == b"0.2750"
-    assert swept(7, 0.26, 0.75).ids == [], "compared with what was written, not with what was seen"
+    assert len(swept(7, 0.26, 0.75).users) == 0, "compared with what was written, not with what was seen"
     assert fields(written(swept(7, 0.275, 0.60))["ann"])["churn_risk"] == b"0.6000"
-    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
+    assert len(swept(7, 0.275, 0.60, margin=0.515).users) == 0
     assert fields(written(swept(7, 0.275, 0.60, margin=0.53))["ann"])["margin"] == b"0.5300"
-    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
+    assert len(swept(7, 0.275, 0.60, margin=0.515).users) == 0
     told = written(swept(8, 0.275, 0.60))["ann"]
     assert fields(told)["segment"] == b"s8" and "recs" not in fields(told)
     assert [words[0] for words in told] == [b"HSET", b"EXPIRE"], "a record that had expired is not to live for ever"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.agreement import agreement
+from benchmarks.bought_together import bought_together
 from benchmarks.personas import personas
 from benchmarks.profile_step import profile_step
 from benchmarks.propensity import propensity
@@ -40,6 +41,7 @@ for _command in (
     recommendation_costs,
     recommendation_replay,
     recommendation_cold,
+    bought_together,
     agreement,
     soak,
 ):

@@ -12,7 +12,8 @@ how often rungs were hit each keeps by its own lists. What the parts of a list c
 HR@20, MRR@20: share of the cases whose item is in the list; mean of 1 / its rank, 0 where it is not.
 
 `popular`: what is popular over all fills lists up, and nothing else; the others put rungs before it, in that order.
-`measured`: whichever rung is hit most often goes first, as in a worker.
+`measured`: whichever rung is hit most often goes first, as in a worker. A context is the hour (UTC, in bands of three)
+and, where a log tells devices, as the made-up shop does, the device.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from operators.convert import convert
 from operators.covisit import Covisit, CovisitSettings
 from operators.decode import Decoder, Limits
 from operators.generate import ShopPlan, write_log
+from operators.kernels.contexts import contexts_of
 from operators.kernels.lists import find_ranks
 from operators.kernels.profile import STRENGTH
 from operators.learn import SAMPLED, Learner, LearnSettings
@@ -62,6 +64,7 @@ from state.flow_control import FlowControl
 from state.metrics import Metrics
 from state.models import PopularModel, SegmentModel, ShardPopularity
 from state.names import Names
+from state.rungs import CONTEXT_PARTS
 from state.samples import lessons_of
 
 RECORDS = 20
@@ -75,7 +78,10 @@ WAYS = {
     "segment, popular": LadderSettings(("segment", "popular"), measured=False),
     "category, segment, popular": LadderSettings(("category", "segment", "popular"), measured=False),
     "category, popular, measured": LadderSettings(),
-    "all three, measured": LadderSettings(("category", "segment", "popular")),
+    "category, segment, popular, measured": LadderSettings(("category", "segment", "popular")),
+    "context, popular": LadderSettings(("context", "popular"), measured=False),
+    "category, context, popular, measured": LadderSettings(("category", "popular", "context")),
+    "all, measured": LadderSettings(("category", "segment", "popular", "context")),
 }
 
 
@@ -152,7 +158,9 @@ class Steps:
 
     def __init__(self) -> None:
         metrics = Metrics()
-        settings = ProfileSettings(item_shards=1, sample_every=1, inactivity_ttl_ms=3650 * DAY_MS)
+        settings = ProfileSettings(
+            item_shards=1, sample_every=1, inactivity_ttl_ms=3650 * DAY_MS, list_context=CONTEXT_PARTS
+        )
         self._profiles, self._score = Profiles(0, settings, metrics), Score(0, metrics)
         self._covisit, self._split = Covisit(0, metrics, CovisitSettings(item_shards=1)), SplitVisits(1)
         self._segments = Learner("segments", LearnSettings(), metrics)
@@ -255,6 +263,7 @@ def _make(ways: dict[str, Way], scored: ScoredBatch, answers: list[np.ndarray], 
     known.current.update(zip(acted["user"].tolist(), acted["recent"][:, 0].tolist(), strict=True))
     columns = [np.ascontiguousarray(column) for column in (acted["recent"], acted["recent_n"], acted["favourite"])]
     segments = scored.scores["segment"][who].astype(np.int32)
+    contexts = contexts_of(acted)
     assert columns[0].shape == (len(who), RECENT_ITEMS)
 
     rows = np.ascontiguousarray(profiles["row"])
@@ -263,12 +272,12 @@ def _make(ways: dict[str, Way], scored: ScoredBatch, answers: list[np.ndarray], 
         way.reserve(int(rows.max()) + 1)
         find_ranks(acts, rows, way.items, way.counts, ranks)
         way.lists.note_ranks(ranks, way.counts[row_of_act], way.rungs[row_of_act])
-    way.lists.note_acts(acts, profiles, scored.scores)  # of the last way: what segments look at is shared
+    way.lists.note_acts(acts, profiles, scored.scores)  # of the last way: what groups look at is shared
     weights = ListSettings().weights()
     for way in ways.values():
         if steps.popular is not None:
             way.lists.popular = steps.popular
-        made = way.lists.make(*way.lists.lay_out(answers, list_rows, *columns, segments), weights)
+        made = way.lists.make(*way.lists.lay_out(answers, list_rows, *columns, segments, contexts), weights)
         way.items[acted["row"]], way.counts[acted["row"]] = made.items, made.counts
         way.rungs[acted["row"]] = made.rungs
 

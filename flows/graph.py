@@ -53,16 +53,18 @@ def build(source: Source, steps: Steps) -> Dataflow:
     )
     answered = op.stateful_batch("covisit", op.merge("visits", visits, told.falses), steps.covisit)
     neighbours = op.branch("is_answer", answered, lambda item: isinstance(item[1], AnswerBatch))
-    # (item key, AnswerBatch); beside them (item key, ShardPopularity)
+    # (item key, AnswerBatch); beside them (item key, ShardPopularity | BoughtTogether)
+    news = op.branch("is_popularity", neighbours.falses, lambda item: isinstance(item[1], ShardPopularity))
+    # (item key, ShardPopularity); beside them (item key, BoughtTogether)
 
     def samples(items: list[Keyed]) -> list[Keyed]:
         return [(lessons.model, lessons) for lessons in lessons_of(SAMPLED, _values(items), steps.user_shards)]
 
     def popularity(items: list[Keyed]) -> list[Keyed]:
-        return [("popular", popular) for _, popular in items if isinstance(popular, ShardPopularity)]
+        return [("popular", popular) for _, popular in items]
 
     sampled = op.flat_map_batch("samples", known.trues, samples)
-    popular = op.flat_map_batch("popularity", neighbours.falses, popularity)
+    popular = op.flat_map_batch("popularity", news.trues, popularity)
     learned = op.stateful_batch("learn", op.merge("lessons", sampled, popular), steps.learn)
     # (model, ModelVersion): what River learnt, as arrays
 
@@ -94,7 +96,7 @@ def build(source: Source, steps: Steps) -> Dataflow:
     catalogued = op.stateful_batch("catalogue", cards, steps.catalogue)
     # ("catalogue", {field: JSON}): what `coterie:segments` says
 
-    op.output("redis", op.merge("writes", personal, catalogued, learned), steps.redis)
+    op.output("redis", op.merge("writes", personal, catalogued, learned, news.falses), steps.redis)
     op.output("dead_letters", op.merge("refused", good.falses, known.falses), steps.dead_letters)
     return flow
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 
 from flows.section import Options, Section, Words, refuse, refuse_unknown
-from state.rungs import LADDER
+from state.rungs import CONTEXT_PARTS, LADDER
 
 
 def _days(days: Any) -> int:
@@ -22,11 +22,19 @@ DaysByName = dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated
 
 
 def _rungs(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _some_of(names, LADDER, "a rung")
+
+
+def _parts(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _some_of(names, CONTEXT_PARTS, "a part")
+
+
+def _some_of(names: tuple[str, ...], known: tuple[str, ...], what: str) -> tuple[str, ...]:
     for name in names:
-        if name not in LADDER:
-            raise refuse_unknown(name, LADDER)
+        if name not in known:
+            raise refuse_unknown(name, known)
     if len(set(names)) < len(names) or not names:
-        raise refuse("is empty, or names a rung twice; at least one is needed, each once")
+        raise refuse(f"is empty, or names {what} twice; at least one is needed, each once")
     return names
 
 
@@ -44,6 +52,15 @@ class Recommend(Section):
         2_000.0, ge=1, le=1e12, description="Half-life of the fast co-visitation weights."
     )
     short_weight: float = Field(0.25, ge=0, le=10, description="Weight of the fast beside the slow ones.")
+    together_n: int = Field(
+        10, ge=1, le=32, description="Of so many items it is told that they are bought together with another one."
+    )
+    together_half_life_pairs: float = Field(
+        1_000_000.0,
+        ge=1,
+        le=1e12,
+        description="After so many pairs of items bought together one counts half; n items in an order make n (n - 1).",
+    )
     popular_n: int = Field(100, ge=20, le=1000, description="Length of the list of popular items.")
     popular_half_life_days: float = Field(
         3.0, ge=0.01, le=365, description="Half-life of an item's popularity, in event time."
@@ -58,7 +75,12 @@ class Recommend(Section):
         ("category", "popular"),
         description="What fills lists up where nothing stands beside the last items: what is popular in the category of"
         ' the current item and in the favourite one ("category"), among the shoppers of the segment ("segment"), in the'
-        ' whole shop ("popular").',
+        ' whole shop ("popular"), in the context of the newest act ("context").',
+    )
+    context: Annotated[Words, AfterValidator(_parts)] = Field(
+        ("hour", "device"),
+        description='What that context is made of: the hour of the shop\'s day, in bands of three ("hour"), and the'
+        ' `device` that acts tell ("device").',
     )
     ladder_measured: bool = Field(
         True, description="Whether the rung that is hit most often goes first; else, and to begin with, as given."

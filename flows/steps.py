@@ -37,6 +37,7 @@ from state.metrics import Metrics
 from state.names import Names
 from state.profile_table import TABLES
 from state.redis_keys import Keys
+from state.rungs import CONTEXT, RUNGS
 from state.store import Store
 
 
@@ -160,7 +161,8 @@ class Steps:
         metrics.state_bytes.labels("cold").set(sum(store.cold.nbytes for store in profiles))
         metrics.cold_users.set(sum(store.cold.size for store in profiles))
         metrics.state_bytes.labels("remembered").set(self._lists.remembered.nbytes)
-        metrics.state_bytes.labels("segment_items").set(sum(column.nbytes for column in self._lists.segments))
+        groups = (*self._lists.segments, *self._lists.contexts)
+        metrics.state_bytes.labels("group_items").set(sum(column.nbytes for column in groups))
         metrics.state_bytes.labels("goods").set(self._goods.nbytes)
         metrics.state_bytes.labels("tally").set(self.tally.slots.nbytes)
         self._writer.observe()
@@ -286,6 +288,7 @@ def profile_settings(settings: Settings, user_shards: int, item_shards: int) -> 
         churn_horizon_ms=round(settings.learn.churn_horizon_days * DAY_MS),
         sample_every=settings.learn.sample_every,
         timezone=settings.shop.timezone,
+        list_context=tuple(settings.recommend.context) if RUNGS[CONTEXT] in settings.recommend.ladder else (),
     )
 
 
@@ -296,6 +299,8 @@ def covisit_settings(settings: Settings, item_shards: int) -> CovisitSettings:
         item_shards=item_shards,
         half_lives_events=(r.long_half_life_events, r.short_half_life_events),
         short_weight=r.short_weight,
+        half_life_baskets=r.together_half_life_pairs,
+        together_n=r.together_n,
         items_max=-(-settings.worker.items_max // item_shards),
         popular_n=r.popular_n,
         popular_every_batches=r.popular_every_batches,

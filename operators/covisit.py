@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from operators.baskets import Baskets
+from operators.item_rows import ItemRows
 from operators.kernels import neighbours
 from operators.kernels.category_popular import categories_of, no_categories, note_popular
-from operators.kernels.neighbours import ITEM_ROW, SHARD_ROW
+from operators.kernels.neighbours import SHARD_ROW
 from state.batches import ANSWER, PAIR, TOUCH, AnswerBatch, FetchBatch, VisitBatch
 from state.metrics import Metrics
-from state.models import CATEGORY_ITEMS, ByCategory, ShardPopularity
-from state.table import HashIndex, Table
+from state.models import CATEGORY_ITEMS, BoughtTogether, ByCategory, ShardPopularity
+from state.table import Table
 
 DAY_MS = 86_400_000
 PAIRS_PER_EVENT = 4
@@ -26,14 +28,18 @@ class CovisitSettings:
     """How the neighbour lists of one item shard fade and how large they get.
 
     `half_lives_events` (long, short): after so many events of the whole shop a co-visit counts half; a shard counts the
-    pairs it sees, which are its 1 / `item_shards` of all. `short_weight`: what the short share adds to a score.
-    `items_max` bounds the rows of a shard: past it new items are not taken in. `popular_n` items are told every
+    pairs it sees, which are its 1 / `item_shards` of all. `short_weight`: what the short share adds to a score. After
+    `half_life_baskets` pairs of what is bought together (an order of n items makes n (n - 1) of them) such a pair
+    counts half; `together_n` items are told that are bought with another. `items_max` bounds the rows of a shard, of
+    either kind: past it new items are not taken in. `popular_n` items are told every
     `popular_every_batches` calls, their popularity halving in `popularity_half_life_days` of event time; those of up to
     `categories_max` categories once in `categories_every` such tellings, at first more often.
     """
 
     item_shards: int = 16
     half_lives_events: tuple[float, float] = (500_000.0, 2_000.0)
+    half_life_baskets: float = 1_000_000.0
+    together_n: int = 10
     short_weight: float = 0.25
     items_max: int = 200_000
     popular_n: int = 100
@@ -49,11 +55,19 @@ class CovisitSettings:
         return long, short
 
     @property
+    def half_life_basket_pairs(self) -> float:
+        """The half-life of what is bought together, in pairs of one shard; at least one."""
+        return max(1.0, self.half_life_baskets / self.item_shards)
+
+    @property
     def told_of_category(self) -> int:
         """How many items of a category a shard tells. Items are spread over the shards by their hashes: of the
         CATEGORY_ITEMS most popular ones hardly ever more than these are in the same shard."""
         share = CATEGORY_ITEMS / self.item_shards
         return min(CATEGORY_ITEMS, math.ceil(share + 4.0 * math.sqrt(share)))
+
+
+Out = list[AnswerBatch | ShardPopularity | BoughtTogether]
 
 
 class Covisit:
@@ -62,7 +76,8 @@ class Covisit:
     In: VisitBatch of one item shard: pairs and touches in event order, then questions. Out: one AnswerBatch for each
     question, which knows every pair of the call, an ANSWER row for each fetch (count 0 for an item that is not known);
     and, at the first call, every `popular_every_batches` calls and at the end, the shard's most popular items, and at
-    times those of its larger categories (`operators.kernels.category_popular`).
+    times those of its larger categories (`operators.kernels.category_popular`), and what is bought together with items
+    of which that has changed (`operators.baskets`).
 
     Keeps a row of ITEM_ROW for each item (560 bytes and some 24 in the index), at most `items_max`: items that come
     later are left out (counted in `evictions{component="items"}`, once a call) until the state is made anew. The
@@ -72,14 +87,16 @@ class Covisit:
 
     def __init__(self, shard: int, metrics: Metrics, settings: CovisitSettings) -> None:
         self.shard = shard
-        self.metrics = metrics
         self.settings = settings
-        self.items = Table(ITEM_ROW)
+        self._rows = ItemRows(settings.items_max, metrics.evictions.labels("items"))
+        self._baskets = Baskets(
+            shard, settings.half_life_basket_pairs, settings.items_max, settings.together_n, metrics
+        )
+        self.items = self._rows.table
         self.state = Table(SHARD_ROW, 1)
         self.state.extend(1)
         self.state.rows["growth"][0] = 1.0
-        self.tables = {"items": self.items, "shard": self.state}
-        self._index = HashIndex()
+        self.tables = {"items": self.items, "shard": self.state, **self._baskets.tables}
         self._rates = np.array([2.0 ** (1.0 / pairs) for pairs in settings.half_lives_pairs])
         self._half_life_ms = settings.popularity_half_life_days * DAY_MS
         self._calls = 0
@@ -92,33 +109,35 @@ class Covisit:
     @property
     def nbytes(self) -> int:
         """Bytes held in memory: the rows of the items and their index."""
-        return self.items.nbytes + self._index.nbytes
+        return self._rows.nbytes
 
-    def process(self, values: list[VisitBatch]) -> list[AnswerBatch | ShardPopularity]:
+    def process(self, values: list[VisitBatch]) -> Out:
         """Learn all of `values`, then answer all of their questions."""
         self._learn(_joined([v.touches for v in values], TOUCH), _joined([v.pairs for v in values], PAIR))
-        out: list[AnswerBatch | ShardPopularity] = [*self._answers([f for v in values for f in v.fetches])]
+        self._baskets.learn(_joined([v.baskets for v in values if len(v.baskets)], PAIR))
+        out: Out = [*self._answers([f for v in values for f in v.fetches])]
         tellings, between = divmod(self._calls, self.settings.popular_every_batches)
         if between == 0:
             often = self.settings.categories_every
             early = tellings < often and tellings & (tellings - 1) == 0  # while most is new
-            out.append(self._popularity(early or tellings % often == 0))
+            out += [self._popularity(early or tellings % often == 0), *self._baskets.tell()]
         self._calls += 1
         return out
 
-    def finish(self) -> list[AnswerBatch | ShardPopularity]:
-        """The shard's most popular items, a last time."""
-        return [self._popularity(categories=True)]
+    def finish(self) -> Out:
+        """The shard's most popular items, a last time, and what is bought together as far as that is not told yet."""
+        return [self._popularity(categories=True), *self._baskets.tell_all()]
 
     def restored(self) -> None:
-        """Rebuild the index and find the most popular items, from the tables."""
-        self._index.rebuild(self.items.rows["item"][: self.items.size])
+        """Rebuild the indices and find the most popular items, from the tables."""
+        self._rows.restored()
+        self._baskets.restored()
         self._popular = np.empty(0, np.int32)
         self._touched = [np.arange(self.items.size, dtype=np.int32)]
         self._by_category = categories_of(self.items.rows[: self.items.size], self.settings.categories_max)
 
     def _learn(self, touches: np.ndarray, pairs: np.ndarray) -> None:
-        rows = self._rows_of(np.concatenate([touches["item"], pairs["row"]]))
+        rows = self._rows.find_or_add(np.concatenate([touches["item"], pairs["row"]]))
         touched, paired = rows[: len(touches)], rows[len(touches) :]
         items, dirty, state = self.items.rows, self.items.dirty, self.state.rows
         if len(touches):
@@ -130,36 +149,13 @@ class Covisit:
         if len(rows):
             self.state.dirty[0] = 1
 
-    def _rows_of(self, hashes: np.ndarray) -> np.ndarray:
-        """Rows of items, new ones taken in, in order of appearance; -1 where there is no room, or no item."""
-        first = self.items.size
-        room = self.settings.items_max - first
-        if room >= len(hashes) and hashes.all():
-            rows, added = self._index.find_or_add(hashes, first)
-        else:
-            rows = self._index.find(hashes)
-            unknown = hashes[(rows < 0) & (hashes != 0)]
-            new = unknown[np.sort(np.unique(unknown, return_index=True)[1])]
-            if len(new) > room:
-                self.metrics.evictions.labels("items").inc(len(new) - room)
-            added = self._index.find_or_add(new[:room], first)[1]
-            rows = self._index.find(hashes) if added else rows
-        if added:
-            self.items.extend(added)
-            taken = rows >= first
-            new_rows = rows[taken]
-            self.items.rows["item"][new_rows] = hashes[taken]
-            self.items.rows["price"][new_rows] = -1
-            self.items.rows["popularity"][new_rows] = -np.inf
-        return rows
-
     def _answers(self, questions: list[FetchBatch]) -> list[AnswerBatch]:
         if not questions:
             return []
         fetches = _joined([q.rows for q in questions], questions[0].rows.dtype)
         out = np.zeros(len(fetches), ANSWER)
         if len(fetches):
-            rows = self._index.find(np.ascontiguousarray(fetches["item"]))
+            rows = self._rows.find(fetches["item"])
             neighbours.answer(self.items.rows, rows, fetches, self.state.rows, self.settings.short_weight, out)
         ends = np.cumsum([len(q.rows) for q in questions]).tolist()
         return [

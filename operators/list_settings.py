@@ -23,13 +23,13 @@ class LadderSettings:
 
     `rungs`, some of LADDER, in the order in which they are asked; where it is `measured`, to begin with: then the one
     goes first that is hit most often (`operators.kernels.rung_rates`), and each of the others has one in TRIED of the
-    places, so that it goes on being measured. An act counts half in its segment after `segment_half_life_days` of event
-    time.
+    places, so that it goes on being measured. An act counts half in its segment and its context after
+    `group_half_life_days` of event time.
     """
 
     rungs: tuple[str, ...] = ("category", "popular")
     measured: bool = True
-    segment_half_life_days: float = 3.0
+    group_half_life_days: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

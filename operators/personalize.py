@@ -212,8 +212,16 @@ class Personalize:
         )
         who = who[:n_who]
         rules = self._held.rules(profiles, list_rows, n_lists, table)
-        of_lists = [column[:n_lists] for column in (recent, recent_n, favourites, segments)]
-        lists = self._make(profiles["row"][list_rows >= 0], rules, *self._lists.lay_out(answers, list_rows, *of_lists))
+        laid_out = self._lists.lay_out(
+            answers,
+            list_rows,
+            recent[:n_lists],
+            recent_n[:n_lists],
+            favourites[:n_lists],
+            segments[:n_lists],
+            self._lists.contexts(profiles, list_rows),
+        )
+        lists = self._make(profiles["row"][list_rows >= 0], rules, *laid_out)
         batch = self._commands(scored, profiles, who, lists, list_rows)
         keep(profiles, scored.scores, table.rows, table.dirty, who, list_rows, lists.items, lists.counts, lists.rungs)
         self.tally.note_lists(lists.items, lists.counts, lists.rungs)

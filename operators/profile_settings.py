@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from state.batches import DIMENSIONS_TOLD
+from operators.kernels.tastes import told_tag
+from state.batches import DIMENSIONS_TOLD, TOLD_MAX
+from state.hashing import hash_text
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -22,7 +24,8 @@ class ProfileSettings:
     `facts_max` the categories and the like, and the items of the catalogue, that it knows. Once in `sample_every` acts
     the shopper who acts becomes a sample: for the segments at once, for the propensities when their decision is closed.
     A call also looks at up to a quarter as many shoppers as it has events, but at least SWEPT_ROWS_MIN, of those whose
-    windows change by the passing of time.
+    windows change by the passing of time. `list_context`, some of CONTEXT_PARTS, is what the contexts are made of that
+    lists ask for.
     """
 
     item_shards: int = 16
@@ -43,11 +46,17 @@ class ProfileSettings:
     timezone: str = "UTC"
     custom_names: tuple[str, ...] = ()
     context_names: tuple[str, ...] = ()
+    list_context: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> tuple[str, ...]:
         """The circumstances that acts tell, in the order of EVENT.told."""
         return (*DIMENSIONS_TOLD, *(f"context_{name}" for name in sorted(self.context_names)))
+
+    def told_tags(self) -> np.ndarray:
+        """The tags int64[TOLD_MAX] of the cells of what acts tell, 0 past the last."""
+        names = np.array([hash_text(name) for name in self.dimensions], np.uint64)
+        return np.array([*map(told_tag, names), *[0] * (TOLD_MAX - len(names))], np.int64)
 
     def limits(self) -> np.ndarray:
         """The limits as kernels take them, in the order of `operators.kernels.triggers`."""

@@ -7,9 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from operators.contexts import NO_DEVICES
+from operators.kernels.baskets import basket_pairs, count_basket_pairs
 from operators.kernels.neighbours import PAIRS_PER_ACT_MAX
 from operators.profile_settings import DAY_MS
-from state.batches import ACT, PAIR, TOUCH, TRANSITION, EventBatch
+from state.batches import ACT, PAIR, TOUCH, TRANSITION, DeadLetter, EventBatch
 from state.features import DIMENSIONS
 from state.marks import MARK
 from state.samples import Samples
@@ -23,6 +25,8 @@ class Workspace:
 
     changes: np.ndarray
     """TRANSITION rows: triggers, and rule segments entered and left, so far."""
+    devices: np.ndarray
+    """uint64: of the first places the devices that events told, where contexts are asked for"""
 
     def __init__(self, n: int, looked_at: int, closed: int = 0) -> None:
         self.who = np.empty(n + looked_at, np.int32)
@@ -30,12 +34,14 @@ class Workspace:
         self.status = np.empty(n, np.uint8)
         self.acts = np.zeros(n, ACT)
         self.pairs = np.zeros(n * PAIRS_PER_ACT_MAX, PAIR)
+        self.baskets = np.empty(0, PAIR)
         self.touches = np.zeros(n, TOUCH)
         self.marks = np.empty(n, MARK)
         self.samples = _sample_arrays(n)
         self.purchases = _sample_arrays(2 * n + closed)  # an order may close a decision twice
         self.churns = _sample_arrays(n + closed)
         self.changes = np.empty(0, TRANSITION)
+        self.devices = NO_DEVICES
         self.n_acts = self.n_pairs = self.n_touches = self.n_marks = 0
         self.n_samples = self.n_purchases = self.n_churns = 0
 
@@ -83,6 +89,14 @@ def samples_of(model: str, arrays: SampleArrays, n: int) -> list[Samples]:
     return [Samples(model, x, y if model != "segments" else y[:0], ts, known_ts)]
 
 
+def baskets_of(events: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """PAIR rows of what was bought together in the orders among EVENT rows, of those that were taken in, bool[n]."""
+    pairs = np.empty(count_basket_pairs(events, taken), PAIR)
+    if len(pairs):
+        basket_pairs(events, taken, pairs)
+    return pairs
+
+
 def pieces_of(batch: EventBatch) -> list[EventBatch]:
     """A batch in pieces that span no more than a day of event time each: the watermark follows, and few triggers of a
     shopper have to wait for it, however small the shop."""
@@ -97,3 +111,16 @@ def pieces_of(batch: EventBatch) -> list[EventBatch]:
         replace(batch, rows=batch.rows[a:b], newest_ts=batch.newest_ts if k == last else int(newest[b - 1]))
         for k, (a, b) in enumerate(pairwise(bounds))
     ]
+
+
+def no_consent(batch: EventBatch, i: int) -> DeadLetter:
+    """A dead letter for an event whose shopper withdrew consent, without the record, for it may not be kept."""
+    return DeadLetter(
+        reason="no_consent",
+        path="user_id",
+        detail="the shopper has withdrawn consent; the record is not kept",
+        source=batch.source,
+        partition=batch.partition,
+        offset=int(batch.rows["offset"][i]),
+        raw=b"",
+    )

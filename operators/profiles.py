@@ -15,16 +15,16 @@ import numpy as np
 import structlog
 
 from operators.cold_tier import BACK, NEVER
+from operators.contexts import Contexts
 from operators.goods import Goods
 from operators.kernels import profile as kernels
 from operators.kernels.candidates import RECENT_FETCHED
 from operators.kernels.features import describe
 from operators.kernels.sweep import TRIGGERS_A_ROW, look_again, sweep
-from operators.kernels.tastes import told_tag
 from operators.profile_rules import PlacedRules, ProfileRules
 from operators.profile_settings import SWEPT_ROWS_MIN, ProfileSettings
 from operators.profile_store import CELL_CHUNKS_A_ROW, ProfileStore
-from operators.profile_workspace import Workspace, pieces_of, samples_of
+from operators.profile_workspace import Workspace, baskets_of, no_consent, pieces_of, samples_of
 from operators.visits import count_item_shards
 from operators.watermark import Watermark
 from state.batches import (
@@ -32,11 +32,9 @@ from state.batches import (
     ITEM,
     PROFILE,
     RULE,
-    TOLD_MAX,
     TRANSITION,
     TRIGGER,
     TRIGGERS,
-    DeadLetter,
     DeadLetters,
     EventBatch,
     ProfileBatch,
@@ -44,7 +42,6 @@ from state.batches import (
     Receipt,
 )
 from state.cold_store import ColdStore
-from state.hashing import hash_text
 from state.metrics import OTHER_STREAM, STREAMS, Metrics
 from state.shop_clock import utc_offsets
 
@@ -97,10 +94,8 @@ class Profiles:
         placed = rules or PlacedRules.none()
         self._rules = ProfileRules(placed, settings)
         self.store.rules = placed.mask, placed.version
-        names = [hash_text(name) for name in settings.dimensions]
-        self._told_tags = np.array(
-            [*map(told_tag, np.array(names, np.uint64)), *[0] * (TOLD_MAX - len(names))], np.int64
-        )
+        self._told_tags = settings.told_tags()
+        self._contexts = Contexts(settings)
         self._sequence = self._told_ts = 0
         self._told_of_no_room = False
         self._outcomes = {
@@ -214,13 +209,15 @@ class Profiles:
         store.settle()
         w.changed(self._rules.settle(store, w.who[:places]))
         w.flags[store.place_of[back], 1] = BACK
+        w.devices = self._contexts.devices(batch.rows, rows, w.status, store.place_of)
         self._count_found(found)
+        w.baskets = baskets_of(batch.rows, (w.status == kernels.TAKEN) | (w.status == kernels.LATE))
         self._tell_goods(batch, w)
         self._hear(batch)
         out: Out = [*self._look_around(len(w.who) - n, w, places, self._receipt(batch, w.status))]
         refused = np.flatnonzero((w.status[:n] == kernels.REFUSED) & (batch.rows["head"] == 1))
         if len(refused):
-            out.append(DeadLetters([_refusal(batch, int(i)) for i in refused]))
+            out.append(DeadLetters([no_consent(batch, int(i)) for i in refused]))
         return out
 
     def _lives_over(self, batch: EventBatch, rows: np.ndarray) -> np.ndarray:
@@ -350,6 +347,7 @@ class Profiles:
             profiles, sessions, slabs.cells, slabs.values, ids, w.who, places, w.flags, acted, now, gap, out, id_bytes,
             fetches, RECENT_FETCHED,
         )  # fmt: skip
+        self._contexts.describe(profiles, slabs.cells, slabs.values, who, w.devices, out)
         look_again(profiles, sessions, slabs, w.who, places, now, self._limits, store.due, store.change)
         store.place_of[who] = -1
         if w.flags[:places, 2].any():
@@ -364,6 +362,7 @@ class Profiles:
             ids=id_bytes,
             acts=w.acts[: w.n_acts],
             pairs=w.pairs[: w.n_pairs],
+            baskets=w.baskets,
             touches=w.touches[: w.n_touches],
             marks=w.marks[: w.n_marks],
             fetches=fetches,
@@ -435,16 +434,3 @@ class Profiles:
 
 def _says_something(batch: ProfileBatch) -> bool:
     return bool(len(batch) or len(batch.left) or batch.receipt.done or batch.touches.size or batch.told_ts)
-
-
-def _refusal(batch: EventBatch, i: int) -> DeadLetter:
-    """A dead letter for an event whose shopper withdrew consent, without the record, for it may not be kept."""
-    return DeadLetter(
-        reason="no_consent",
-        path="user_id",
-        detail="the shopper has withdrawn consent; the record is not kept",
-        source=batch.source,
-        partition=batch.partition,
-        offset=int(batch.rows["offset"][i]),
-        raw=b"",
-    )

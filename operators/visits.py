@@ -54,15 +54,23 @@ class SplitVisits:
         n = self.item_shards
         pairs = _joined([b.pairs for b in batches])
         touches = _joined([b.touches for b in batches])
+        baskets = _joined([b.baskets for b in batches])
         pairs_of = dict(split(pairs, pairs["row"], n))
         touches_of = dict(split(touches, touches["item"], n))
+        baskets_of = dict(split(baskets, baskets["row"], n)) if len(baskets) else {}
         fetches_of: dict[int, list[FetchBatch]] = {}
         for batch in batches:
             for shard, rows in split(batch.fetches, batch.fetches["item"], n):
                 fetches_of.setdefault(shard, []).append(FetchBatch(batch.shard, batch.sequence, rows))
+        none, untouched = pairs[:0], touches[:0]
         return [
-            (item_key(s), VisitBatch(pairs_of.get(s, pairs[:0]), touches_of.get(s, touches[:0]), fetches_of.get(s, [])))
-            for s in sorted(pairs_of.keys() | touches_of.keys() | fetches_of.keys())
+            (
+                item_key(s),
+                VisitBatch(
+                    pairs_of.get(s, none), touches_of.get(s, untouched), fetches_of.get(s, []), baskets_of.get(s, none)
+                ),
+            )
+            for s in sorted(pairs_of.keys() | touches_of.keys() | fetches_of.keys() | baskets_of.keys())
         ]
 
 

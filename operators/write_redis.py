@@ -23,7 +23,7 @@ from operators.goods import Goods
 from state.batches import Receipt, WriteBatch
 from state.flow_control import FlowControl
 from state.metrics import Metrics, read_samples
-from state.models import ModelVersion, PopularModel, PropensityModel, SegmentModel, pack_model
+from state.models import BoughtTogether, ModelVersion, PopularModel, PropensityModel, SegmentModel, pack_model
 from state.names import Names
 from state.redis_keys import SCHEMA_VERSION, Keys, pack
 from state.table import HashIndex
@@ -105,7 +105,7 @@ class RedisWriter:
         self._meta_at = 0.0
         self._wrong_keys = 0
 
-    def write(self, batches: list[WriteBatch | ModelVersion | dict[str, bytes]]) -> None:
+    def write(self, batches: list[WriteBatch | ModelVersion | BoughtTogether | dict[str, bytes]]) -> None:
         """Write everything, in order, and answer for the events. Raises RedisStopped or RedisRefused."""
         if not self._opened:
             self._open()
@@ -120,6 +120,8 @@ class RedisWriter:
                 self._popular, self._goods_changes = batch, -1
             elif isinstance(batch, SegmentModel | PropensityModel):
                 parts.append((self._of_model(batch), 1))
+            elif isinstance(batch, BoughtTogether):
+                parts += self._of_together(batch)
             else:
                 parts += self._of_catalogue(batch)
         if self._popular and self._goods_changes != self._goods.changes:
@@ -180,10 +182,30 @@ class RedisWriter:
     def _of_popular(self, model: PopularModel) -> bytes:
         if self._names.shared:
             self._names.refresh()
-        shown = ~self._goods.find(model.items)[1]
-        listed = zip(model.items[shown].tolist(), model.scores[shown].tolist(), strict=True)
-        entries = [b"[%b,%.4f]" % (self._names.literal(h), score) for h, score in listed if self._names.find(h) >= 0]
-        return pack("SET", self._keys.popular(), b"[" + b",".join(entries) + b"]")
+        return pack("SET", self._keys.popular(), self._listed(model.items, model.scores, len(model.items)))
+
+    def _of_together(self, told: BoughtTogether) -> list[tuple[bytes, int]]:
+        if self._names.shared:
+            self._names.refresh()
+        parts = []
+        for item, row in zip(told.items.tolist(), told.rows, strict=True):
+            name, count = self._names.text(item), int(row["count"])
+            if name is not None:
+                listed = self._listed(row["items"][:count], row["scores"][:count], told.most)
+                key, seconds = self._keys.together(name), self._keys.inactivity_ttl_seconds
+                parts.append((pack("SET", key, listed, "EX", seconds), 1))
+        return parts
+
+    def _listed(self, items: np.ndarray, scores: np.ndarray, most: int) -> bytes:
+        """JSON of the first so many of some items that have a name and may be shown, with their scores."""
+        shown = ~self._goods.find(items)[1]
+        entries: list[bytes] = []
+        for item, score in zip(items[shown].tolist(), scores[shown].tolist(), strict=True):
+            if len(entries) == most:
+                break
+            if self._names.find(item) >= 0:
+                entries.append(b"[%b,%.4f]" % (self._names.literal(item), score))
+        return b"[" + b",".join(entries) + b"]"
 
     def _answer_for(self, receipts: list[Receipt]) -> None:
         now = self._clock()

@@ -16,6 +16,7 @@ import numpy as np
 from state.features import DIMENSIONS
 from state.marks import MARK
 from state.samples import Samples
+from state.spans import gather_spans
 
 MONEY_UNIT = 10_000
 """Ten-thousandths: an amount of 2.55 is the integer 25500."""
@@ -119,9 +120,11 @@ PROFILE = np.dtype(
         # what they put aside for the shopper taken up, who is back from the cold tier
         ("rules", "u8"),  # rule segments the shopper is in, a bit each
         ("erased", "u1"),  # the shopper goes: delete the record, clear the row
+        ("band", "u1"),  # of the hours of the context: 1 for 00-03 to 8 for 21-24; 0: not asked for
         ("recent_n", "u1"),
         ("recent", "u8", (RECENT_ITEMS,)),  # last items, newest first
         ("favourite", "u8"),  # the category of the greatest fading weight; 0: none is known
+        ("device", "u8"),  # of the context (operators.kernels.contexts); 0: none is known, or asked for
         ("x", "f4", (DIMENSIONS,)),  # state.features.MODEL_FEATURES, natural units
     ],
     align=True,
@@ -327,12 +330,12 @@ class ProfileBatch:
     """A row for each shopper who acted (or was swept) in a batch of one user shard.
 
     `rows` PROFILE[n]; `ids` uint8, the bytes of the shoppers' ids; `acts` ACT and `marks` MARK in event order; `pairs`
-    PAIR and `touches` TOUCH for the item shards; `fetches` FETCH; `samples` for the learn step; `changes` TRANSITION,
-    triggers and rule segments entered or left; `left` uint64[k, 2], hash and row of shoppers who left for the cold tier
-    and whose rows are free from now on; `sequence` numbers the batches of a shard within a process; `item_shards` how
-    many item shards will answer; `watermark_ts` the shard's watermark; all `samples` known before `told_ts` are told
-    with this batch (0: nothing new); `last`: the input has ended, so the last models are to score it; `members`
-    int64[rules] how many shoppers of the shard are in each rule segment, by place.
+    PAIR, `touches` TOUCH and `baskets` PAIR (what was bought together) for the item shards; `fetches` FETCH; `samples`
+    for the learn step; `changes` TRANSITION, triggers and rule segments entered or left; `left` uint64[k, 2], hash and
+    row of shoppers who left for the cold tier and whose rows are free from now on; `sequence` numbers the batches of a
+    shard within a process; `item_shards` how many item shards will answer; `watermark_ts` the shard's watermark; all
+    `samples` known before `told_ts` are told with this batch (0: nothing new); `last`: the input has ended, so the last
+    models are to score it; `members` int64[rules] how many shoppers of the shard are in each rule segment, by place.
     """
 
     shard: int
@@ -353,6 +356,7 @@ class ProfileBatch:
     changes: np.ndarray = field(default_factory=lambda: np.empty(0, TRANSITION))
     left: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
     marks: np.ndarray = field(default_factory=lambda: np.empty(0, MARK))
+    baskets: np.ndarray = field(default_factory=lambda: np.empty(0, PAIR))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -369,11 +373,13 @@ class FetchBatch:
 
 @dataclass(slots=True)
 class VisitBatch:
-    """What one item shard has to learn and to answer: PAIR and TOUCH rows in event order, then the questions."""
+    """What one item shard has to learn and to answer: PAIR and TOUCH rows in event order, PAIR rows of `baskets` (what
+    was bought together), then the questions."""
 
     pairs: np.ndarray
     touches: np.ndarray
     fetches: list[FetchBatch] = field(default_factory=list)
+    baskets: np.ndarray = field(default_factory=lambda: np.empty(0, PAIR))
 
 
 @dataclass(slots=True)
@@ -428,15 +434,6 @@ class WriteBatch:
     def user_id(self, i: int) -> bytes:
         """The id of shopper `i`."""
         return self.id_bytes[self.id_at[i] : self.id_at[i] + self.id_len[i]].tobytes()
-
-
-def gather_spans(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Copy spans of a byte buffer behind one another: (bytes uint8, their new starts int32)."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    new_starts = ends - lengths
-    total = int(ends[-1]) if len(ends) else 0
-    index = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - new_starts, lengths)
-    return np.ascontiguousarray(buffer[index]), new_starts.astype(np.int32)
 
 
 def user_key(shard: int) -> str:

@@ -123,6 +123,17 @@ class ShardPopularity:
 
 
 @dataclass(frozen=True, slots=True)
+class BoughtTogether:
+    """What is bought together with some items of one shard: of each of `items` uint64[n] the neighbours in an ANSWER
+    row of `rows`, of which the first `most` that may be shown are to be told."""
+
+    shard: int
+    items: np.ndarray
+    rows: np.ndarray
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class PopularModel:
     """The shop's most popular items now, best first: items uint64[n], scores float32[n]; and those of its larger
     categories."""

@@ -33,6 +33,10 @@ class Keys:
         """The popular items of a segment, or of the whole shop."""
         return f"{self.prefix}popular:{segment}"
 
+    def together(self, item_id: str) -> str:
+        """What is bought together with an item."""
+        return f"{self.prefix}together:{item_id}"
+
     @property
     def transitions(self) -> str:
         return f"{self.prefix}transitions"

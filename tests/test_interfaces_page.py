@@ -137,7 +137,8 @@ def test_every_field_and_reason_of_a_dead_letter_stands_on_the_page() -> None:
 def test_every_redis_key_stands_on_the_page() -> None:
     """With the prefix that is the default."""
     keys = Keys()
-    made = {keys.user("<user_id>"), keys.segments, keys.popular(), keys.transitions, keys.models, keys.meta}
+    made = {keys.user("<user_id>"), keys.segments, keys.popular(), keys.together("<item_id>"), keys.transitions}
+    made |= {keys.models, keys.meta}
     assert set(_names("Redis", "key")) == made
     assert load_settings(flags={}).redis.prefix == keys.prefix == "coterie:"
 

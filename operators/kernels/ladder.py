@@ -1,7 +1,7 @@
-"""Filling a list up: what is popular in a category, in a segment, in the whole shop, as far as the shop's rules let it.
+"""Filling a list up: what is popular in a category, a segment, a context, the whole shop, as far as its rules let it.
 
 What is popular in the category of the current item and in the one the shopper likes best, in their segment, in the
-whole shop: which of these rungs goes first differs from shop to shop.
+whole shop, in the context they act in: which of these rungs goes first differs from shop to shop.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 from operators.kernels.candidates import listed
 from operators.kernels.gate import factor_of, last_of
 from operators.kernels.goods import slot_of
-from operators.kernels.segment_items import place_of_segment
+from operators.kernels.group_items import place_of_group
 from state.batches import LIST_LENGTH
 from state.compiled import kernel
 from state.profile_table import UNAVAILABLE
-from state.rungs import CATEGORY, POPULAR, RUNG_BITS, SEGMENT
+from state.rungs import CATEGORY, CONTEXT, POPULAR, RUNG_BITS, SEGMENT
 
 
 @kernel
@@ -85,14 +85,14 @@ def _from_categories(lists, n, most, known, category, favourite, last, left_out,
 
 
 @kernel
-def _from_segment(lists, n, most, of, number, last, left_out, gate, weary):
-    """Fill list n up with what is popular in a segment (-1: none), of SegmentItems: at most so many places."""
-    place = place_of_segment(of, number) if number >= 0 else -1
+def _from_group(lists, n, most, of, number, last, left_out, rung, why, gate, weary):
+    """Fill list n up with what is popular in a group (0: none), of GroupItems: at most so many places."""
+    place = place_of_group(of, number) if number != np.uint64(0) else -1
     if place >= 0:
         end = np.int64(of.counts[place])
         items, weights = of.items[place], of.weights[place]
-        total, why = total_of(weights, 0, end), np.uint64(number)
-        _fill_up(lists, n, most, items, weights, 0, end, total, last, left_out, SEGMENT, why, gate, weary)
+        total = total_of(weights, 0, end)
+        _fill_up(lists, n, most, items, weights, 0, end, total, last, left_out, rung, why, gate, weary)
 
 
 @kernel
@@ -113,7 +113,12 @@ def climb(lists, n, who, ladder, popular_total, last, left_out, gate):
             category, favourite = who.categories[n], who.favourites[n]
             _from_categories(lists, n, most, ladder.categories, category, favourite, last, left_out, gate, weary)
         elif rung == SEGMENT:
-            _from_segment(lists, n, most, ladder.segments, who.segments[n], last, left_out, gate, weary)
+            number, of = who.segments[n], ladder.segments
+            group, why = np.uint64(number + 1), np.uint64(number)
+            _from_group(lists, n, most, of, group, last, left_out, rung, why, gate, weary)
+        elif rung == CONTEXT:
+            group = who.contexts[n]
+            _from_group(lists, n, most, ladder.contexts, group, last, left_out, rung, group, gate, weary)
         else:
             items, end, why = of_all.items, len(of_all.items), np.uint64(0)
             total = popular_total

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.kernels.segment_items import SegmentItems
+from operators.kernels.group_items import GroupItems
 from state.batches import LIST_LENGTH
 from state.models import ByCategory
 
@@ -40,11 +40,13 @@ class Shoppers(NamedTuple):
     """uint64[n]: the category liked best; 0: none"""
     segments: np.ndarray
     """int32[n]: number of the segment; -1: none"""
+    contexts: np.ndarray
+    """uint64[n]: number of the context; 0: none"""
 
 
 def unknown_shoppers(n: int) -> Shoppers:
     """Nothing is known of n shoppers."""
-    return Shoppers(np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.full(n, -1, np.int32))
+    return Shoppers(np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.full(n, -1, np.int32), np.zeros(n, np.uint64))
 
 
 class Popular(NamedTuple):
@@ -60,10 +62,12 @@ class Ladder(NamedTuple):
     """What fills lists up."""
 
     categories: ByCategory
-    segments: SegmentItems
+    segments: GroupItems
+    """by number of the segment plus one"""
+    contexts: GroupItems
     popular: Popular
     order: np.ndarray
-    """int64: some of CATEGORY, SEGMENT and POPULAR, the one that is to have most places first"""
+    """int64: some of CATEGORY, SEGMENT, POPULAR and CONTEXT, the one that is to have most places first"""
     tried: np.int64
     """Each of the others has one in so many of the free places for sure; 0: none"""
 
@@ -77,7 +81,7 @@ class Lists(NamedTuple):
     """float32 likewise"""
     because: np.ndarray
     """uint64 likewise: the last item that gave most to the score, itself if it is one that comes back; of what is
-    popular in a category that, in a segment its number, in the whole shop 0"""
+    popular in a category that, in a segment or a context its number, in the whole shop 0"""
     counts: np.ndarray
     """uint8[n]"""
     rungs: np.ndarray

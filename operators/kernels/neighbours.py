@@ -62,6 +62,7 @@ ITEM_ROW = np.dtype(
         ("weights", "f4", (SCALES, NEIGHBOURS)),  # in units of the row's eras
         ("eras", "i4", (SCALES,)),
         ("count", "u1"),
+        ("untold", "u1"),  # of what is bought together alone: has the row changed since it was told?
     ],
     align=True,
 )

@@ -136,11 +136,16 @@ def _is_order(events, head):
 
 
 @kernel
+def shop_ms(ts, zone):
+    """A time (ms) on the shop's clock."""
+    times, offsets = zone
+    return ts + offsets[max(np.searchsorted(times, ts, side="right") - 1, 0)]
+
+
+@kernel
 def _count_clock(row, ts, zone):
     """Count an act by hour of the day and day of the week, shop time."""
-    times, offsets = zone
-    k = np.searchsorted(times, ts, side="right") - 1
-    local = ts + offsets[max(k, 0)]
+    local = shop_ms(ts, zone)
     hour = (local // 3_600_000) % 24
     weekday = (local // 86_400_000 + 3) % 7  # 1 January 1970 was a Thursday
     if row.hours[hour] < U2_MAX:

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
+from operators.kernels.contexts import HOURS_A_BAND
 from operators.kernels.resp import CR, DOLLAR, DOT, LF, MINUS, STAR, ZERO, put, put_bulk, put_fixed, put_int, put_line
 from state.batches import EXPLAINED, WHY_LENGTH
 from state.compiled import borrowed, kernel
 from state.features import MODEL_FEATURES
 from state.names import find
-from state.rungs import CATEGORY, RUNG_BITS, SEGMENT
+from state.rungs import CATEGORY, CONTEXT, RUNG_BITS, SEGMENT
 
+SLASH = 47
 OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34
 ROOM_MIN = 8192
 """Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
 
 
-REASONS = ("popular", "category:", "segment:s")
+REASONS = ("popular", "category:", "segment:s", "context:")
 """What `because` says, or begins with, where an item did not come from another one."""
 
-_POPULAR, _OF_CATEGORY, _OF_SEGMENT = range(len(REASONS))
+_POPULAR, _OF_CATEGORY, _OF_SEGMENT, _OF_CONTEXT = range(len(REASONS))
 
 
 @kernel
@@ -32,9 +34,34 @@ def put_field(out, at, scratch, length, texts, bounds, name):
 
 
 @kernel
+def _put_context(out, at, slots, hashes, starts, arena, band, device, texts):
+    """Write "context:<hours>/<device>" such as "context:18-21/phone", without what is not told or not known; "popular"
+    where that is both. The new position."""
+    words, bounds = texts
+    row = find(slots, hashes, device) if device != np.uint64(0) else -1
+    if band == 0 and row < 0:
+        return put(out, at, words, bounds[_POPULAR], bounds[_POPULAR + 1])
+    at = put(out, at, words, bounds[_OF_CONTEXT], bounds[_OF_CONTEXT + 1] - 1)
+    if band > 0:
+        for hour in (HOURS_A_BAND * (np.int64(band) - 1), HOURS_A_BAND * np.int64(band)):
+            out[at] = ZERO + hour // 10
+            out[at + 1] = ZERO + hour % 10
+            out[at + 2] = MINUS
+            at += 3
+        at -= 1
+    if row < 0:
+        out[at] = QUOTE
+        return at + 1
+    if band > 0:
+        out[at] = SLASH
+        at += 1
+    return put(out, at, arena, starts[row] + 1, starts[row + 1])  # its opening quote is there already
+
+
+@kernel
 def _put_because(out, at, rung, why, row, starts, arena, texts):
-    """Write where an item came from: another item, or "popular", "category:<id>", "segment:s<number>"; "popular" where
-    a name is not known (its `row` -1). The new position."""
+    """Write where an item came from, if not from the context: another item, or "popular", "category:<id>",
+    "segment:s<number>"; "popular" where a name is not known (its `row` -1). The new position."""
     words, bounds = texts
     if rung == SEGMENT:
         at = put(out, at, words, bounds[_OF_SEGMENT], bounds[_OF_SEGMENT + 1] - 1)
@@ -51,9 +78,9 @@ def _put_because(out, at, rung, why, row, starts, arena, texts):
 
 
 @kernel
-def put_list(out, at, items, scores, because, count, rungs, directory, texts):
-    """Write a list of recommendations as JSON: [["item", score, "because"], ...]; items whose name is not known are
-    left out. The new position."""
+def put_list(out, at, items, scores, because, count, rungs, band, device, directory, texts):
+    """Write a list of recommendations as JSON: [["item", score, "because"], ...], of a shopper in the context of `band`
+    and `device`; items whose name is not known are left out. The new position."""
     slots, hashes, starts, arena = directory
     out[at] = OPEN
     at += 1
@@ -73,7 +100,10 @@ def put_list(out, at, items, scores, because, count, rungs, directory, texts):
         at = put_fixed(out, at + 1, scores[k])
         out[at] = COMMA
         rung = rungs >> np.uint64(RUNG_BITS * k) & np.uint64((1 << RUNG_BITS) - 1)
-        at = _put_because(out, at + 1, rung, because[k], reason, starts, arena, texts)
+        if rung == CONTEXT:
+            at = _put_context(out, at + 1, slots, hashes, starts, arena, band, device, texts)
+        else:
+            at = _put_because(out, at + 1, rung, because[k], reason, starts, arena, texts)
         out[at] = CLOSE
         at += 1
         written += 1
@@ -285,7 +315,17 @@ def write_records(
             if has_list:
                 k = list_rows[p]
                 length = put_list(
-                    scratch, 0, items[k], list_scores[k], because[k], counts[k], rungs[k], directory, reasons
+                    scratch,
+                    0,
+                    items[k],
+                    list_scores[k],
+                    because[k],
+                    counts[k],
+                    rungs[k],
+                    profile.band,
+                    profile.device,
+                    directory,
+                    reasons,
                 )
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
             length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)

@@ -1,7 +1,7 @@
 """Redis's protocol as bytes in a buffer: numbers, length lines and bulk strings. Each gives the new position.
 
-Places are counted without signs where bytes are copied: a place below 0 would count from the end, and to look at each
-whether it is one takes four nanoseconds a byte, while a loop without copies many at once.
+Places are counted without signs where bytes are copied: a place below 0 would count from the end, and a loop that looks
+at each whether it is one copies byte by byte, twenty times as slowly.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from operators.kernels.remembered import (
 )
 from operators.list_settings import LEAVE_OUT_RECENT, ListSettings
 from state.batches import ANSWER, LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
-from state.rungs import BESIDE, CATEGORY, COMING_BACK, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
+from state.rungs import BESIDE, CATEGORY, COMING_BACK, CONTEXT, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
 
 WEIGHTS = ListSettings().weights()[0]
 
@@ -90,18 +90,20 @@ def test_a_popular_item_never_scores_above_the_item_before_it() -> None:
     assert found == [(7, 0.125, 1), (4, 0.125, 0), (5, 0.125, 0)]
 
 
-def test_what_is_free_is_filled_up_by_category_favourite_segment_and_shop() -> None:
+def test_what_is_free_is_filled_up_by_category_favourite_segment_context_and_shop() -> None:
     """In this order, each item once, for the reason of the first rung that has it."""
     [found] = ranked_by_rung(
         [([[(7, 0.125)]], [1])],
         popular=[(14, 2.0), (7, 1.0), (15, 1.0)],
-        who=[(30, 31, 5)],
+        who=[(30, 31, 5, 2**40 + 3)],
         categories={30: [(1, 3.0), (7, 2.0), (11, 2.0)], 31: [(11, 1.0), (12, 1.0)], 32: [(99, 1.0)]},
         segments={5: [(12, 2.0), (13, 2.0)], 6: [(98, 1.0)]},
+        contexts={2**40 + 3: [(16, 2.0), (13, 1.0)], 3: [(97, 1.0)]},
     )
     entries = [(item, why, rung) for item, _, why, rung in found]
     assert entries == [
-        (7, 1, BESIDE), (11, 30, CATEGORY), (12, 31, CATEGORY), (13, 5, SEGMENT), (14, 0, POPULAR), (15, 0, POPULAR),
+        (7, 1, BESIDE), (11, 30, CATEGORY), (12, 31, CATEGORY), (13, 5, SEGMENT), (16, 2**40 + 3, CONTEXT),
+        (14, 0, POPULAR), (15, 0, POPULAR),
     ]  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def test_where_rungs_are_measured_each_has_places_to_be_measured_by() -> None:
     [found] = ranked_by_rung(
         [([neighbours], [1])],
         popular=[(300 + k, 1.0) for k in range(30)],
-        who=[(30, 0, 5)],
+        who=[(30, 0, 5, 0)],
         categories={30: [(100 + k, 1.0) for k in range(20)]},
         segments={5: [(400 + k, 1.0) for k in range(20)]},
         order=(POPULAR, CATEGORY, SEGMENT),

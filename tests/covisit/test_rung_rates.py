@@ -13,7 +13,7 @@ from operators.kernels.rung_rates import (
     compare_rungs_reference,
     no_rates,
 )
-from state.rungs import BESIDE, CATEGORY, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
+from state.rungs import BESIDE, CATEGORY, CONTEXT, POPULAR, RUNG_BITS, RUNGS, SECOND_STEP, SEGMENT
 
 Case = tuple[int, list[int]]
 
@@ -29,7 +29,9 @@ def compared(cases: list[Case], rates: np.ndarray) -> None:
 def standing(draw: st.DrawFn) -> Case:
     filled = draw(st.integers(0, 20))
     beside = draw(st.lists(st.sampled_from([BESIDE, SECOND_STEP]), max_size=20 - filled))
-    rungs = beside + draw(st.lists(st.sampled_from([CATEGORY, SEGMENT, POPULAR]), min_size=filled, max_size=filled))
+    rungs = beside + draw(
+        st.lists(st.sampled_from([CATEGORY, SEGMENT, POPULAR, CONTEXT]), min_size=filled, max_size=filled)
+    )
     return draw(st.integers(-1, len(rungs))), rungs
 
 

@@ -1,8 +1,9 @@
-"""Who looks at a thing that nobody looked at before: what the record says then, through the whole worker."""
+"""Who looks at a thing that nothing stands beside: what the record says then, through the whole worker."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -42,3 +43,52 @@ def test_a_thing_without_neighbours_is_followed_by_what_is_popular_around_it(
     assert len(segments) == 1 and segments.pop().removeprefix("segment:s").isdigit()
     listed = report["quality"]["rungs"]
     assert listed["category"]["listed"] > listed["segment"]["listed"] > 0
+
+
+MONDAY_MS = 1_772_406_000_000
+"""Midnight in Berlin, 2 March 2026."""
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+CROWDS = {"breakfast": (7 * HOUR, "phone"), "game": (19 * HOUR, "phone"), "sofa": (19 * HOUR, "desktop")}
+"""What is looked at, and when, on which device."""
+
+
+def test_mornings_and_evenings_phones_and_desktops_are_filled_up_by_what_is_looked_at_there(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the shop's clock. Who tells no device is taken to be at the one they told before."""
+    chosen = {"RECOMMEND__LADDER": "context,popular", "RECOMMEND__LADDER_MEASURED": "false"}
+    chosen |= {"SHOP__TIMEZONE": "Europe/Berlin", "WORKER__BATCH_RECORDS_MAX": "16", "WORKER__IN_FLIGHT_MAX": "64"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"COTERIE_{name}", value)
+    evening = 2 * DAY + 19 * HOUR
+    events = [
+        view(day * DAY + time + n * MINUTE, f"{kind}-{day}-{n}", f"{kind}-{n % 22}", device=device)
+        for day in range(2)
+        for kind, (time, device) in CROWDS.items()
+        for n in range(66)
+    ]
+    events += [
+        view(DAY + 20 * HOUR + 30 * MINUTE, "xan", "game-0", device="phone"),
+        view(2 * DAY + 7 * HOUR, "ann", "thing", device="phone"),
+        *(view(evening, user, "thing", device=device) for user, device in (("yan", "phone"), ("zoe", "desktop"))),
+        view(evening, "xan", "thing"),
+    ]
+    log = tmp_path / "shop.jsonl"
+    lines = (orjson.dumps(e, option=orjson.OPT_APPEND_NEWLINE) for e in sorted(events, key=lambda e: int(e["ts"])))
+    log.write_bytes(b"".join(lines))
+    _, report = tools.replay(tmp_path, redis_url, log)
+    records = tools.records(redis_url)
+    for user, kind, reason in (
+        ("ann", "breakfast", "context:06-09/phone"),
+        ("yan", "game", "context:18-21/phone"),
+        ("zoe", "sofa", "context:18-21/desktop"),
+        ("xan", "game", "context:18-21/phone"),
+    ):
+        recs = orjson.loads(records[f"coterie:user:{user}"]["recs"])
+        filled = [(item.partition("-")[0], because) for item, _, because in recs if because != "game-0"]
+        assert len(recs) == 20 and filled == [(kind, reason)] * (19 if user == "xan" else 20)
+    assert report["quality"]["rungs"]["context"]["listed"] >= 79
+
+
+def view(at: int, user: str, item: str, **told: str) -> dict[str, Any]:
+    return {"type": "view", "ts": MONDAY_MS + at, "user_id": user, "item_id": item, **told}

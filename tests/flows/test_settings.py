@@ -156,12 +156,26 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
             '[recommend]\nladder = ["categry"]',
             (
                 'coterie.toml: recommend.ladder: ["categry"] holds "categry", which is none of category, segment,'
-                ' popular; did you mean "category"?'
+                ' popular, context; did you mean "category"?'
             ),
         ),
         (
             "[recommend]\nladder = []",
             "coterie.toml: recommend.ladder: [] is empty, or names a rung twice; at least one is needed, each once",
+        ),
+        (
+            '[recommend]\ncontext = ["hours"]',
+            (
+                'coterie.toml: recommend.context: ["hours"] holds "hours", which is none of hour, device;'
+                ' did you mean "hour"?'
+            ),
+        ),
+        (
+            '[recommend]\ncontext = ["device", "device"]',
+            (
+                'coterie.toml: recommend.context: ["device", "device"] is empty, or names a part twice; at least one is'
+                " needed, each once"
+            ),
         ),
         (
             "[recommend]\nchallenger = {second_step = 11}",

@@ -220,6 +220,34 @@ def test_a_list_says_which_category_and_which_segment_an_item_is_popular_in() ->
         assert told == [*expected, ("i4", "segment:s7"), ("i8", "popular")]
 
 
+def test_a_list_is_filled_up_by_what_is_looked_at_in_its_context_and_says_which() -> None:
+    """Mornings and evenings, phones and desktops; of a context that nobody else acted in it is what is popular."""
+    step, i = make(ladder=LadderSettings(("context", "popular"), measured=False))
+    phone, desktop = (step._names.learn(name) for name in ("phone", "desktop"))
+    step.process([PopularModel(1, np.array([i[8]], np.uint64), np.ones(1, np.float32))])
+    told = []
+    contexts = [(3, phone), (7, phone), (7, desktop), (7, 0), (0, desktop)]
+    for n, (band, device) in enumerate(contexts):
+        crowd = scored_batch([profile("bob", 1, [i[n]])], sequence=2 * n, acts=[(0, i[n], 0)])
+        crowd.profiles.rows["band"], crowd.profiles.rows["device"] = band, device
+        step.process([crowd])
+    for n, (band, device) in enumerate([*contexts, (1, phone), (0, 0)]):
+        batch = scored_batch([profile(recent=[i[9]])], sequence=20 + n)
+        batch.profiles.rows["band"], batch.profiles.rows["device"] = band, device
+        (out,) = step.process([batch])
+        told.append([(item, because) for item, _, because in json.loads(fields(written(out)["ann"])["recs"])])
+    popular = ("i8", "popular")
+    assert told == [
+        [("i0", "context:06-09/phone"), popular],
+        [("i1", "context:18-21/phone"), popular],
+        [("i2", "context:18-21/desktop"), popular],
+        [("i3", "context:18-21"), popular],
+        [("i4", "context:desktop"), popular],
+        [popular],
+        [popular],
+    ]
+
+
 def test_transitions_are_told_with_an_id_that_a_replay_repeats() -> None:
     """User, kind, from, to (a segment, or a trigger's name), event time; the stream is bounded."""
     step, _ = make(transitions_max=500)

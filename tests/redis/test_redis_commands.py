@@ -15,6 +15,7 @@ from record_helpers import commands, hset
 from operators.kernels import redis_commands as kernels
 from operators.kernels import resp
 from operators.kernels import transition_commands as entries
+from operators.kernels.contexts import BANDS
 from state.batches import (
     EXPLAINED,
     LIST_LENGTH,
@@ -28,7 +29,7 @@ from state.batches import (
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
 from state.redis_keys import Keys
-from state.rungs import CATEGORY, RUNG_BITS, RUNGS, SEGMENT
+from state.rungs import CATEGORY, CONTEXT, RUNG_BITS, RUNGS, SEGMENT
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
@@ -73,6 +74,13 @@ def test_numbers_are_written_with_four_decimals(value: float) -> None:
 REASONS = kernels.rule_texts(kernels.REASONS)
 
 
+def context_told(band: int, device: int | None, texts: list[str]) -> str:
+    """How a context is told; the names of devices 8 and 9 nobody knows."""
+    hours = [f"{3 * band - 3:02d}-{3 * band:02d}"] if band else []
+    parts = hours + ([texts[device]] if device is not None and device < 8 else [])
+    return "context:" + "/".join(parts) if parts else "popular"
+
+
 @st.composite
 def shoppers(draw: st.DrawFn) -> dict[str, object]:
     erased = draw(st.booleans())
@@ -86,6 +94,8 @@ def shoppers(draw: st.DrawFn) -> dict[str, object]:
         "rules": draw(st.integers(0, 2 ** len(RULES) - 1)),
         "segment": draw(st.sampled_from([-1, -1, 0, 7, 123_456])),
         "macro": draw(st.integers(-1, 30)),
+        "band": draw(st.integers(0, BANDS)),
+        "device": draw(st.sampled_from([None, *range(10)])),
         "margin": draw(st.floats(0, 1, width=32)),
         "purchase": draw(CHANCES),
         "churn": draw(CHANCES),
@@ -122,6 +132,8 @@ def test_records_are_the_fields_that_were_meant(
     for k, told in enumerate(people):
         for name in ("event_ts", "version", "acts", "fresh", "erased", "rules"):
             profiles[k][name] = told[name]
+        profiles[k]["band"] = told["band"]
+        profiles[k]["device"] = 0 if told["device"] is None else hashes[told["device"]]
         profiles[k]["user_at"], profiles[k]["user_len"] = len(ids), len(told["id"])
         ids += told["id"]
         for name in SCORE.names or ():
@@ -196,6 +208,8 @@ def hold(found: list[list[bytes]], told: dict[str, object], texts: list[str], ke
             assert abs(score - float(np.float32(score_told))) <= 0.000051 + 1e-7 * abs(score_told)
             if rung == SEGMENT:
                 assert because == f"segment:s{because_told or 0}"
+            elif rung == CONTEXT:
+                assert because == context_told(told["band"], told["device"], texts)
             elif because_told is not None and because_told < 8:
                 assert because == ("category:" if rung == CATEGORY else "") + texts[because_told]
             else:
@@ -212,11 +226,15 @@ def test_the_longest_list_has_room() -> None:
     out = np.full(48 * 1024, 35, np.uint8)
     directory = (names.slots, names.hashes, names.starts, names.arena)
     scores = np.full(20, -12345.6789, np.float32)
-    rungs = np.uint64(sum(CATEGORY << RUNG_BITS * k for k in range(20)))
-    end = kernels.put_list(out, 0, hashes[:20], scores, hashes[20:], 20, rungs, directory, REASONS)
-    listed = json.loads(out[:end].tobytes())
-    assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
-    assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()
+    for rung in (CATEGORY, CONTEXT):
+        out[:] = 35
+        rungs = np.uint64(sum(rung << RUNG_BITS * k for k in range(20)))
+        end = kernels.put_list(
+            out, 0, hashes[:20], scores, hashes[20:], 20, rungs, np.uint8(BANDS), hashes[39], directory, REASONS
+        )
+        listed = json.loads(out[:end].tobytes())
+        assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
+        assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()
 
 
 @settings(deadline=None)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.kernels.group_items import GroupItems, no_group_items
 from operators.kernels.list_rules import Rules, no_rules
 from operators.kernels.list_types import Beside, Ladder, Last, Lists, Popular, Shoppers
 from operators.kernels.ranking import rank
@@ -15,11 +16,10 @@ from operators.kernels.remembered import (
     REMEMBERED_NEIGHBOURS,
     nothing_remembered,
 )
-from operators.kernels.segment_items import SegmentItems, no_segment_items
 from operators.list_settings import ListSettings
 from state.batches import LIST_LENGTH, NEIGHBOURS, RECENT_ITEMS
 from state.models import ByCategory
-from state.rungs import CATEGORY, POPULAR, RUNG_BITS, SEGMENT
+from state.rungs import CATEGORY, CONTEXT, POPULAR, RUNG_BITS, SEGMENT
 
 Neighbours = list[list[tuple[int, float]]]
 Rows = dict[int, list[tuple[int, float]]]
@@ -42,16 +42,17 @@ def ranked_by_rung(
     popular: list[tuple[int, float]] | None = None,
     settings: ListSettings = ListSettings(),
     beside: Rows | None = None,
-    who: list[tuple[int, int, int]] | None = None,
+    who: list[tuple[int, int, int, int]] | None = None,
     categories: Rows | None = None,
     segments: Rows | None = None,
-    order: Sequence[int] = (CATEGORY, SEGMENT, POPULAR),
+    contexts: Rows | None = None,
+    order: Sequence[int] = (CATEGORY, SEGMENT, CONTEXT, POPULAR),
     tried: int = 0,
     rules: Rules | None = None,
 ) -> list[RankedByRung]:
     """Run the kernel over shoppers, each given as (neighbours of each recent item, recent items); `beside` are the
-    neighbours of other items that are remembered, `who` tells each one's category, favourite one and segment, and
-    `categories` and `segments` what is popular there."""
+    neighbours of other items that are remembered, `who` tells each one's category, favourite one, segment and context,
+    and `categories`, `segments` and `contexts` what is popular there."""
     n = len(shoppers)
     items = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.uint64)
     scores = np.zeros((n, RECENT_FETCHED, NEIGHBOURS), np.float32)
@@ -77,11 +78,13 @@ def ranked_by_rung(
     out_scores, out_n = np.full((n, LIST_LENGTH), 77, np.float32), np.full(n, 77, np.uint8)
     out_rungs = np.full(n, 77, np.uint64)
     lists = Lists(out_items, out_scores, because, out_n, out_rungs)
-    told = np.array(who or [(0, 0, -1)] * n).reshape(n, 3)
-    shoppers_told = Shoppers(*(told[:, k].astype(kind) for k, kind in enumerate((np.uint64, np.uint64, np.int32))))
+    told = np.array(who or [(0, 0, -1, 0)] * n).reshape(n, 4)
+    kinds = (np.uint64, np.uint64, np.int32, np.uint64)
+    shoppers_told = Shoppers(*(told[:, k].astype(kind) for k, kind in enumerate(kinds)))
     ladder = Ladder(
         by_category(categories or {}),
-        by_segment(segments or {}),
+        by_group({number + 1: entries for number, entries in (segments or {}).items()}),
+        by_group(contexts or {}),
         Popular(popular_items, popular_scores),
         np.array(order, np.int64),
         np.int64(tried),
@@ -118,9 +121,9 @@ def by_category(rows: Rows) -> ByCategory:
     return ByCategory(np.array(known, np.uint64), starts, np.array(items, np.uint64), np.array(scores, np.float32))
 
 
-def by_segment(rows: Rows) -> SegmentItems:
-    """What is popular in each segment, best first."""
-    table = no_segment_items()
+def by_group(rows: Rows) -> GroupItems:
+    """What is popular in each group, best first."""
+    table = no_group_items()
     for place, (number, entries) in enumerate(rows.items()):
         table.numbers[place], table.counts[place] = number, len(entries)
         for k, (item, score) in enumerate(entries):
@@ -146,8 +149,8 @@ def some_of(rng: np.random.Generator, catalogue: np.ndarray, most: int) -> list[
 
 
 class RandomShop(NamedTuple):
-    """Shoppers, the neighbours that are remembered, and a ladder: what is popular, by category and by segment, who the
-    shoppers are (known, unknown and none of each), and the order of the rungs."""
+    """Shoppers, the neighbours that are remembered, and a ladder: what is popular, by category, segment and context,
+    who the shoppers are (known, unknown and none of each), and the order of the rungs."""
 
     catalogue: np.ndarray
     shoppers: list[tuple[Neighbours, list[int]]]
@@ -155,7 +158,8 @@ class RandomShop(NamedTuple):
     popular: list[tuple[int, float]]
     categories: Rows
     segments: Rows
-    who: list[tuple[int, int, int]]
+    contexts: Rows
+    who: list[tuple[int, int, int, int]]
     order: list[int]
 
     @classmethod
@@ -177,24 +181,31 @@ class RandomShop(NamedTuple):
             some_of(rng, catalogue, 50),
             {key: some_of(rng, catalogue, 20) for key in (3, 5, 9)},
             {key: some_of(rng, catalogue, 128) for key in (0, 4)},
+            {key: some_of(rng, catalogue, 128) for key in (1, 5)},
             [
-                (int(rng.choice([0, 3, 5, 6])), int(rng.choice([0, 3, 9])), int(rng.choice([-1, 0, 2, 4])))
+                (
+                    int(rng.choice([0, 3, 5, 6])),
+                    int(rng.choice([0, 3, 9])),
+                    int(rng.choice([-1, 0, 2, 4])),
+                    int(rng.choice([0, 1, 4, 5])),
+                )
                 for _ in range(8)
             ],
-            rng.permutation([CATEGORY, SEGMENT, POPULAR])[: rng.integers(1, 4)].tolist(),
+            rng.permutation([CATEGORY, SEGMENT, CONTEXT, POPULAR])[: rng.integers(1, 5)].tolist(),
         )
 
     def ladder_of(self, n: int) -> list[tuple[int, list[tuple[int, list[tuple[int, float]]]]]]:
         """The rungs as they apply to a shopper."""
-        category, favourite, segment = self.who[n]
+        category, favourite, segment, context = self.who[n]
         found = {
             CATEGORY: [(c, self.categories.get(c, [])) for c in dict.fromkeys((category, favourite))],
             SEGMENT: [(segment, self.segments.get(segment, []))],
+            CONTEXT: [(context, self.contexts.get(context, []))],
             POPULAR: [(0, self.popular)],
         }
         return [(rung, found[rung]) for rung in self.order]
 
     def ranked(self, chosen: ListSettings, tried: int, rules: Rules | None = None) -> list[RankedByRung]:
         """What the kernel makes of it."""
-        ladder = self.who, self.categories, self.segments, self.order, tried
+        ladder = self.who, self.categories, self.segments, self.contexts, self.order, tried
         return ranked_by_rung(self.shoppers, self.popular, chosen, self.beside, *ladder, rules)

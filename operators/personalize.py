@@ -21,17 +21,14 @@ from operators.held_items import HeldItems
 from operators.kernels import redis_commands as commands
 from operators.kernels.list_rules import Rules
 from operators.kernels.list_types import Beside, Last, Lists, Shoppers
-from operators.kernels.lists import choose, find_ranks, hits_by_rung, keep
+from operators.kernels.lists import add_hits, choose, find_ranks, keep
+from operators.kernels.transition_commands import EntryTexts, write_transitions
 from operators.list_maker import ListMaker, ListMemory
 from operators.list_settings import LadderSettings, ListSettings, RuleSettings
 from operators.list_tally import ListTally
 from state.batches import (
     LIST_LENGTH,
     RECENT_ITEMS,
-    RULE,
-    TRANSITION_KINDS,
-    TRIGGER,
-    TRIGGERS,
     AnswerBatch,
     ScoredBatch,
     WriteBatch,
@@ -40,7 +37,7 @@ from state.cold_store import ColdStore
 from state.metrics import Metrics
 from state.models import PopularModel
 from state.names import Names
-from state.redis_keys import Keys, pack
+from state.redis_keys import Keys
 from state.table import Table
 
 ALWAYS = np.iinfo(np.int64).max
@@ -79,14 +76,6 @@ class PersonalizeSettings:
     rescored_by: float = 0.02
     transitions_max: int = 100_000
     rules: tuple[str, ...] = ()
-
-
-_KIND_NAMES = tuple(kind.encode() for kind in TRANSITION_KINDS)
-_TRIGGER_NAMES = tuple(name.encode() for name in TRIGGERS)
-_TRANSITION_FIELDS = tuple(
-    b"$%d\r\n%b\r\n" % (len(name), name) + b"$%d\r\n%b\r\n"
-    for name in (b"user_id", b"kind", b"from", b"to", b"at", b"id")
-)
 
 
 @dataclass(slots=True)
@@ -130,10 +119,9 @@ class Personalize:
         self._lists = ListMaker(settings.ladder, memory)
         self.tally = ListTally() if tally is None else tally
         self._texts, self._bounds = keys.record_texts()
-        self._rules = [name.encode() for name in settings.rules]
         self._rule_texts = commands.rule_texts(settings.rules)
-        command = pack("XADD", keys.transitions, "MAXLEN", "~", settings.transitions_max, "*")
-        self._transition_head = command.replace(b"*6\r\n", b"*18\r\n", 1)  # six words, and twelve of the fields
+        self._entry_texts = EntryTexts.of(keys.transitions, settings.transitions_max, settings.rules)
+        self._entry_room = self._entry_texts.room
         self._scratch = np.empty(_SCRATCH, np.uint8)
         self._because = commands.rule_texts(commands.REASONS)
         self.judged = np.zeros(3)
@@ -252,10 +240,9 @@ class Personalize:
         rows, ranks = np.ascontiguousarray(profiles["row"]), np.empty(len(acts), np.int8)
         find_ranks(acts, rows, held["items"], held["count"], ranks)
         judged = ranks >= 0
-        found, row_of_act = ranks[ranks > 0], rows[acts["position"]]
-        self.judged += np.array((np.count_nonzero(judged), len(found), (1.0 / found).sum()))
+        row_of_act = rows[acts["position"]]
         rungs = held["rungs"][row_of_act]
-        self.tally.hits += hits_by_rung(ranks, rungs)
+        add_hits(ranks, rungs, self.tally.hits, self.judged)
         self._lists.note_ranks(ranks, held["count"][row_of_act], rungs)
         self.tally.note_acts(acts)
         self._lists.note_acts(acts, profiles, scored.scores)
@@ -312,41 +299,25 @@ class Personalize:
             if written == n:
                 break
             room *= 2
-        always, always_n = self._transition_commands(scored)
-        spans = zip(profiles["user_at"][who].tolist(), profiles["user_len"][who].tolist(), strict=True)
-        id_bytes = scored.profiles.ids.tobytes()
         return WriteBatch(
             users=profiles["user"][who],
-            ids=[id_bytes[at : at + length] for at, length in spans],
+            id_bytes=scored.profiles.ids,
+            id_at=profiles["user_at"][who],
+            id_len=profiles["user_len"][who],
             versions=np.where(profiles["erased"][who] == 1, ALWAYS, profiles["version"][who]),
             commands=out[: starts[n]],
             starts=starts,
             per_user=per_user,
-            always=always,
-            always_n=always_n,
+            always=self._transition_commands(scored),
+            always_n=len(scored.transitions),
             receipt=scored.profiles.receipt,
         )
 
-    def _transition_commands(self, scored: ScoredBatch) -> tuple[bytes, int]:
-        rows, ids, changes = scored.profiles.rows, scored.profiles.ids.tobytes(), scored.transitions
+    def _transition_commands(self, scored: ScoredBatch) -> bytes:
+        changes = scored.transitions
         if len(changes) == 0:
-            return b"", 0
-        who = rows[changes["position"]]
-        spans = zip(who["user_at"].tolist(), who["user_len"].tolist(), who["user"].tolist(), strict=True)
-        head, parts = self._transition_head, []
-        for (at, length, user), (_, kind, before, after, ts) in zip(spans, changes.tolist(), strict=True):
-            name, moment = _KIND_NAMES[kind], b"%d" % ts
-            if kind == TRIGGER:
-                old, new = b"", _TRIGGER_NAMES[after]
-            elif kind == RULE:
-                old, new = (self._rules[place] if place >= 0 else b"" for place in (before, after))
-            else:
-                old, new = _segment_id(before), _segment_id(after)
-            stable = b"%016x-%b-%b-%b" % (user, name, moment, new or b"-" + old)
-            values = (ids[at : at + length], name, old, new, moment, stable)
-            parts.append(head + b"".join([f % (len(v), v) for f, v in zip(_TRANSITION_FIELDS, values, strict=True)]))
-        return b"".join(parts), len(parts)
-
-
-def _segment_id(number: int) -> bytes:
-    return b"s%d" % number if number >= 0 else b""
+            return b""
+        out = np.empty(len(changes) * self._entry_room, np.uint8)
+        rows, ids = scored.profiles.rows, scored.profiles.ids
+        end = write_transitions(changes, rows, ids, self._entry_texts, self._scratch, out)
+        return out[:end].tobytes()

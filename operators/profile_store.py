@@ -9,9 +9,10 @@ from operators.kernels import freeze as frozen
 from operators.kernels.placing import place
 from operators.kernels.slabs import Slab, Slabs, slab_of
 from operators.kernels.sweep import look_again
-from state.batches import EVENT, gather_spans
+from state.batches import EVENT
 from state.cold_store import ColdStore
 from state.profile_table import CELLS_A_CHUNK, ID_CHUNK, RULES_MAX, SLABS, TABLES
+from state.spans import gather_spans
 from state.table import HashIndex, Table
 
 _ID_GARBAGE_MIN = 256

@@ -35,6 +35,9 @@ _GIVE_UP_SECONDS = 2.0
 _PIPELINE_BYTES = 1 << 20
 _CODE = re.compile(r"[A-Z]{2,} ")
 
+_Part = tuple[bytes | memoryview, int]
+"""Packed commands, and how many they are."""
+
 
 class RedisStopped(Exception):
     """The worker was asked to stop while Redis did not answer; what was not written is read again after the start."""
@@ -106,7 +109,7 @@ class RedisWriter:
         """Write everything, in order, and answer for the events. Raises RedisStopped or RedisRefused."""
         if not self._opened:
             self._open()
-        parts: list[tuple[bytes, int]] = []
+        parts: list[_Part] = []
         receipts: list[Receipt] = []
         for batch in batches:
             if isinstance(batch, WriteBatch):
@@ -155,7 +158,7 @@ class RedisWriter:
         self._opened = True
         self._write_meta()
 
-    def _of_batch(self, batch: WriteBatch) -> list[tuple[bytes, int]]:
+    def _of_batch(self, batch: WriteBatch) -> list[_Part]:
         data = batch.commands
         count = int(batch.per_user.sum())
         if self._guard and len(batch.users):
@@ -164,13 +167,13 @@ class RedisWriter:
                 spans = [data[batch.starts[i] : batch.starts[i + 1]] for i in np.flatnonzero(keep)]
                 data = np.concatenate(spans) if spans else data[:0]
                 count = int(batch.per_user[keep].sum())
-        return [(data.tobytes(), count), (batch.always, batch.always_n)]
+        return [(data.data, count), (batch.always, batch.always_n)]
 
-    def _of_catalogue(self, fields: dict[str, bytes]) -> list[tuple[bytes, int]]:
+    def _of_catalogue(self, fields: dict[str, bytes]) -> list[_Part]:
         """Set the segments' cards; one that has become empty goes."""
         told = [word for field, value in fields.items() if value for word in (field, value)]
         gone = [field for field, value in fields.items() if not value]
-        parts = [(pack("HSET", self._keys.segments, *told), 1)] if told else []
+        parts: list[_Part] = [(pack("HSET", self._keys.segments, *told), 1)] if told else []
         return parts + ([(pack("HDEL", self._keys.segments, *gone), 1)] if gone else [])
 
     def _of_model(self, model: SegmentModel | PropensityModel) -> bytes:
@@ -256,6 +259,7 @@ class RedisWriter:
                     log.info("redis answers again", step="redis", tries=failures + 1)
                 return answers
             except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+                self._drop_connection()  # further answers may wait in it
                 raise RedisRefused(
                     f"redis refuses the connection: {error} (check redis.url and the user's rights)"
                 ) from error
@@ -274,19 +278,23 @@ class RedisWriter:
             self._connection = self._pool.get_connection()
         connection = self._connection
         connection.send_packed_command([data])
+        # The connection's own read_response makes ready what an error would say before it asks the parser, each time:
+        # a microsecond an answer. An error of the connection itself is raised here as there, and it is dropped.
+        read = connection._parser.read_response
         answers: list[object] = []
         transient: redis.ResponseError | None = None
         for _ in range(count):
-            try:
-                answers.append(connection.read_response(disable_decoding=True))
-            except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-                raise
-            except redis.ResponseError as error:
-                answers.append(None)
-                if _is_for_good(error):
-                    self._report(error)
-                else:
-                    transient = error
+            answer = read(disable_decoding=True)
+            if not isinstance(answer, redis.ResponseError):
+                answers.append(answer)
+                continue
+            if isinstance(answer, redis.exceptions.NoPermissionError):
+                raise answer
+            answers.append(None)
+            if _is_for_good(answer):
+                self._report(answer)
+            else:
+                transient = answer
         if transient:
             raise transient
         return answers
@@ -346,7 +354,7 @@ class _VersionGuard:
         rows, _ = self._known.find_or_add(batch.users, before)
         prefix = self._keys.user("").encode()
         new = [int(i) for i in np.unique(rows, return_index=True)[1] if rows[i] >= before]
-        questions = b"".join(pack("HGET", prefix + batch.ids[i], "version") for i in new)
+        questions = b"".join(pack("HGET", prefix + batch.user_id(i), "version") for i in new)
         for i, answer in zip(new, self._ask(questions, len(new)), strict=True):
             if isinstance(answer, bytes) and answer.isdigit() and int(answer) > int(batch.versions[i]):
                 self._ahead[int(batch.users[i])] = int(answer)
@@ -371,10 +379,10 @@ class _VersionGuard:
         return keep
 
 
-def _pipelines(parts: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+def _pipelines(parts: list[_Part]) -> list[tuple[bytes, int]]:
     """Join packed commands into pipelines of about a megabyte."""
     out: list[tuple[bytes, int]] = []
-    joined: list[bytes] = []
+    joined: list[bytes | memoryview] = []
     size = count = 0
     for data, n in parts:
         if n == 0:

@@ -16,6 +16,7 @@ import numpy as np
 from state.features import DIMENSIONS
 from state.marks import MARK
 from state.samples import Samples
+from state.spans import gather_spans
 
 MONEY_UNIT = 10_000
 """Ten-thousandths: an amount of 2.55 is the integer 25500."""
@@ -413,12 +414,15 @@ class SegmentCounts:
 class WriteBatch:
     """Redis commands, packed as RESP: of shopper `i` they are commands[starts[i]:starts[i+1]].
 
-    `users` uint64[n], `versions` int64[n], `per_user` int32[n] commands of each (all answered in order); `always`
-    further commands, `always_n` of them; `receipt` for the events they close.
+    `users` uint64[n], their ids at `id_at`, `id_len` int32[n] of `id_bytes` uint8; `versions` int64[n], `per_user`
+    int32[n] commands of each (all answered in order); `always` further commands, `always_n` of them; `receipt` for the
+    events they close.
     """
 
     users: np.ndarray
-    ids: list[bytes]
+    id_bytes: np.ndarray
+    id_at: np.ndarray
+    id_len: np.ndarray
     versions: np.ndarray
     commands: np.ndarray
     starts: np.ndarray
@@ -427,14 +431,9 @@ class WriteBatch:
     always_n: int
     receipt: Receipt | None
 
-
-def gather_spans(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Copy spans of a byte buffer behind one another: (bytes uint8, their new starts int32)."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    new_starts = ends - lengths
-    total = int(ends[-1]) if len(ends) else 0
-    index = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - new_starts, lengths)
-    return np.ascontiguousarray(buffer[index]), new_starts.astype(np.int32)
+    def user_id(self, i: int) -> bytes:
+        """The id of shopper `i`."""
+        return self.id_bytes[self.id_at[i] : self.id_at[i] + self.id_len[i]].tobytes()
 
 
 def user_key(shard: int) -> str:

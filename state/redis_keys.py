@@ -46,8 +46,11 @@ class Keys:
         return f"{self.prefix}meta"
 
     def record_texts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The constants of a record's commands, as `kernels.redis_commands` numbers them: (uint8, int64 bounds)."""
-        texts = [
+        """The constants of a record's commands, as `kernels.redis_commands` numbers them: (uint8, int64 bounds).
+
+        All but the prefix of the keys are bulk strings, as they stand in commands.
+        """
+        words = [
             "HSET",
             "DEL",
             "EXPIRE",
@@ -64,15 +67,18 @@ class Keys:
             "rules",
             "variants",
             "{}",
-            self.user(""),
-            str(self.inactivity_ttl_seconds),
         ]
-        encoded = [t.encode() for t in texts]
+        encoded = [*map(bulk, words), self.user("").encode(), bulk(str(self.inactivity_ttl_seconds))]
         bounds = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
         return np.frombuffer(b"".join(encoded), np.uint8), bounds
 
 
+def bulk(word: str | bytes | int | float) -> bytes:
+    """A word of a command as a RESP bulk string."""
+    encoded = word if isinstance(word, bytes) else str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(encoded), encoded)
+
+
 def pack(*words: str | bytes | int | float) -> bytes:
     """One command as a RESP array of bulk strings."""
-    encoded = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in encoded)
+    return b"*%d\r\n" % len(words) + b"".join(map(bulk, words))

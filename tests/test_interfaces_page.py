@@ -147,7 +147,8 @@ def test_every_field_of_a_user_record_stands_on_the_page() -> None:
     """The constants that the packing kernel writes as names of fields."""
     texts, bounds = Keys().record_texts()
     first, last = redis_commands.T_SEGMENT, redis_commands.T_VARIANTS
-    fields = {texts[bounds[k] : bounds[k + 1]].tobytes().decode() for k in range(first, last + 1)}
+    words = [texts[bounds[k] : bounds[k + 1]].tobytes().split(b"\r\n") for k in range(first, last + 1)]
+    fields = {word.decode() for _, word, _ in words}
     assert set(_names("User record", "field")) == fields
 
 
@@ -207,7 +208,8 @@ def test_every_field_of_the_meta_record_stands_on_the_page(redis_url: str) -> No
     none = np.empty(0, np.int64)
     receipt = Receipt(np.zeros(1), np.ones(1, np.int64), {0: 1})
     empty = np.empty(0, np.uint8)
-    writer.write([WriteBatch(none.astype(np.uint64), [], none, empty, np.zeros(1, np.int64), none, b"", 0, receipt)])
+    users, places, starts = none.astype(np.uint64), none.astype(np.int32), np.zeros(1, np.int64)
+    writer.write([WriteBatch(users, empty, places, places, none, empty, starts, places, b"", 0, receipt)])
     writer.close()
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         assert set(_names("Meta record", "field")) == set(client.hgetall(Keys().meta))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from state.compiled import kernel
-from state.rungs import RUNG_BITS, RUNGS
+from state.rungs import RUNG_BITS
 
 NOT_JUDGED = -1
 """The rank of an act that says nothing about a list."""
@@ -46,11 +46,19 @@ def find_ranks_reference(cases: list[tuple[int, int, int, list[int]]]) -> list[i
     ]
 
 
-def hits_by_rung(ranks: np.ndarray, rungs: np.ndarray) -> np.ndarray:
-    """How many acts were found on each of RUNGS, int64: `ranks` int8[n], `rungs` uint64[n] of the lists of each."""
-    hit = ranks > 0
-    of_place = rungs[hit] >> (RUNG_BITS * (ranks[hit].astype(np.uint64) - np.uint64(1)))
-    return np.bincount((of_place & np.uint64((1 << RUNG_BITS) - 1)).astype(np.int64), minlength=len(RUNGS))
+@kernel
+def add_hits(ranks, rungs, hits, judged):
+    """Add up what `find_ranks` found in lists, of acts with `rungs` uint64[n] of the list of each: to `hits`
+    int64[RUNGS] by where the items came from, to `judged` float64[3] cases, hits and the sum of reciprocal ranks."""
+    for i in range(len(ranks)):
+        if ranks[i] < 0:
+            continue
+        judged[0] += 1
+        if ranks[i] > 0:
+            judged[1] += 1
+            judged[2] += 1.0 / ranks[i]
+            of_place = rungs[i] >> np.uint64(RUNG_BITS * (ranks[i] - 1))
+            hits[of_place & np.uint64((1 << RUNG_BITS) - 1)] += 1
 
 
 @kernel

@@ -8,13 +8,14 @@ import numpy as np
 import orjson
 
 from operators.kernels.contexts import HOURS_A_BAND
+from operators.kernels.resp import CR, DOLLAR, DOT, LF, MINUS, STAR, ZERO, put, put_bulk, put_fixed, put_int, put_line
 from state.batches import EXPLAINED, WHY_LENGTH
-from state.compiled import kernel
+from state.compiled import borrowed, kernel
 from state.features import MODEL_FEATURES
 from state.names import find
 from state.rungs import CATEGORY, CONTEXT, RUNG_BITS, SEGMENT
 
-CR, LF, DOLLAR, STAR, ZERO, DOT, MINUS, SLASH = 13, 10, 36, 42, 48, 46, 45, 47
+SLASH = 47
 OPEN, CLOSE, COMMA, OPEN_OBJECT, CLOSE_OBJECT, COLON, QUOTE = 91, 93, 44, 123, 125, 58, 34
 ROOM_MIN = 8192
 """Bytes that one record without its lists surely fits in (a key of 128 + prefix, and a dozen short fields)."""
@@ -27,92 +28,9 @@ _POPULAR, _OF_CATEGORY, _OF_SEGMENT, _OF_CONTEXT = range(len(REASONS))
 
 
 @kernel
-def put(out, at, data):
-    """Copy bytes; the new position."""
-    for k in range(len(data)):
-        out[at + k] = data[k]
-    return at + len(data)
-
-
-@kernel
-def put_int(out, at, value):
-    """Write an integer in decimal; the new position."""
-    if value < 0:
-        out[at] = MINUS
-        at += 1
-        value = -value
-    digits = 1
-    power = np.int64(10)
-    while digits < 18 and value >= power:
-        digits += 1
-        power *= 10
-    if value >= power:  # 19 digits
-        digits += 1
-    for k in range(digits - 1, -1, -1):
-        out[at + k] = ZERO + value % 10
-        value //= 10
-    return at + digits
-
-
-@kernel
-def put_fixed(out, at, value):
-    """Write a number with four decimals; the new position."""
-    scaled = np.int64(np.round(value * 10000.0))
-    if scaled < 0:
-        out[at] = MINUS
-        at += 1
-        scaled = -scaled
-    at = put_int(out, at, scaled // 10000)
-    out[at] = DOT
-    at += 1
-    part = scaled % 10000
-    for k in range(3, -1, -1):
-        out[at + k] = ZERO + part % 10
-        part //= 10
-    return at + 4
-
-
-@kernel
-def put_line(out, at, mark, value):
-    """Write a RESP length line such as $12 or *3; the new position."""
-    out[at] = mark
-    at = put_int(out, at + 1, value)
-    out[at] = CR
-    out[at + 1] = LF
-    return at + 2
-
-
-@kernel
-def put_bulk(out, at, data, start, end):
-    """Write data[start:end] as a RESP bulk string; the new position."""
-    at = put_line(out, at, DOLLAR, end - start)
-    for k in range(start, end):
-        out[at] = data[k]
-        at += 1
-    out[at] = CR
-    out[at + 1] = LF
-    return at + 2
-
-
-@kernel
 def put_field(out, at, scratch, length, texts, bounds, name):
     """Write a field's name (texts[bounds[name]:bounds[name + 1]]) and its value, scratch[:length]; the new position."""
-    at = put_bulk(out, at, texts, bounds[name], bounds[name + 1])
-    return put_bulk(out, at, scratch, 0, length)
-
-
-@kernel
-def _put_name(out, at, slots, hashes, starts, arena, wanted, otherwise):
-    """Write a name's JSON literal, or `otherwise` where the hash is 0; -1 where the name is not known."""
-    if wanted == np.uint64(0):
-        return put(out, at, otherwise)
-    row = find(slots, hashes, wanted)
-    if row < 0:
-        return -1
-    for k in range(starts[row], starts[row + 1]):
-        out[at] = arena[k]
-        at += 1
-    return at
+    return put_bulk(out, put(out, at, texts, bounds[name], bounds[name + 1]), scratch, 0, length)
 
 
 @kernel
@@ -122,8 +40,8 @@ def _put_context(out, at, slots, hashes, starts, arena, band, device, texts):
     words, bounds = texts
     row = find(slots, hashes, device) if device != np.uint64(0) else -1
     if band == 0 and row < 0:
-        return put(out, at, words[bounds[_POPULAR] : bounds[_POPULAR + 1]])
-    at = put(out, at, words[bounds[_OF_CONTEXT] : bounds[_OF_CONTEXT + 1] - 1])
+        return put(out, at, words, bounds[_POPULAR], bounds[_POPULAR + 1])
+    at = put(out, at, words, bounds[_OF_CONTEXT], bounds[_OF_CONTEXT + 1] - 1)
     if band > 0:
         for hour in (HOURS_A_BAND * (np.int64(band) - 1), HOURS_A_BAND * np.int64(band)):
             out[at] = ZERO + hour // 10
@@ -137,30 +55,26 @@ def _put_context(out, at, slots, hashes, starts, arena, band, device, texts):
     if band > 0:
         out[at] = SLASH
         at += 1
-    return put(out, at, arena[starts[row] + 1 : starts[row + 1]])  # its opening quote is there already
+    return put(out, at, arena, starts[row] + 1, starts[row + 1])  # its opening quote is there already
 
 
 @kernel
-def _put_because(out, at, slots, hashes, starts, arena, rung, why, band, device, texts):
-    """Write where an item came from: another item, or "popular", "category:<id>", "segment:s<number>", the context;
-    "popular" where a name is not known. The new position."""
+def _put_because(out, at, rung, why, row, starts, arena, texts):
+    """Write where an item came from, if not from the context: another item, or "popular", "category:<id>",
+    "segment:s<number>"; "popular" where a name is not known (its `row` -1). The new position."""
     words, bounds = texts
-    if rung == CONTEXT:
-        return _put_context(out, at, slots, hashes, starts, arena, band, device, texts)
     if rung == SEGMENT:
-        at = put(out, at, words[bounds[_OF_SEGMENT] : bounds[_OF_SEGMENT + 1] - 1])
+        at = put(out, at, words, bounds[_OF_SEGMENT], bounds[_OF_SEGMENT + 1] - 1)
         at = put_int(out, at, np.int64(why))
         out[at] = QUOTE
         return at + 1
-    popular = words[bounds[_POPULAR] : bounds[_POPULAR + 1]]
-    if rung != CATEGORY:
-        end = _put_name(out, at, slots, hashes, starts, arena, why, popular)
-        return end if end >= 0 else put(out, at, popular)
-    row = find(slots, hashes, why)
     if row < 0:
-        return put(out, at, popular)
-    at = put(out, at, words[bounds[_OF_CATEGORY] : bounds[_OF_CATEGORY + 1] - 1])
-    return put(out, at, arena[starts[row] + 1 : starts[row + 1]])  # its opening quote is there already
+        return put(out, at, words, bounds[_POPULAR], bounds[_POPULAR + 1])
+    begin = starts[row]
+    if rung == CATEGORY:
+        at = put(out, at, words, bounds[_OF_CATEGORY], bounds[_OF_CATEGORY + 1] - 1)
+        begin += 1  # its opening quote is there already
+    return put(out, at, arena, begin, starts[row + 1])
 
 
 @kernel
@@ -170,22 +84,26 @@ def put_list(out, at, items, scores, because, count, rungs, band, device, direct
     slots, hashes, starts, arena = directory
     out[at] = OPEN
     at += 1
-    written = 0
+    written, reason = 0, -1
     for k in range(count):
-        begin = at
+        if k == 0 or because[k] != because[k - 1]:  # mostly it is the same again, and to find it waits for memory
+            reason = find(slots, hashes, because[k])
+        row = find(slots, hashes, items[k])
+        if row < 0:
+            continue
         if written > 0:
             out[at] = COMMA
             at += 1
         out[at] = OPEN
-        name = _put_name(out, at + 1, slots, hashes, starts, arena, items[k], texts[0][: texts[1][1]])
-        if name < 0:
-            at = begin
-            continue
-        out[name] = COMMA
-        at = put_fixed(out, name + 1, scores[k])
+        at = put(out, at + 1, arena, starts[row], starts[row + 1])
+        out[at] = COMMA
+        at = put_fixed(out, at + 1, scores[k])
         out[at] = COMMA
         rung = rungs >> np.uint64(RUNG_BITS * k) & np.uint64((1 << RUNG_BITS) - 1)
-        at = _put_because(out, at + 1, slots, hashes, starts, arena, rung, because[k], band, device, texts)
+        if rung == CONTEXT:
+            at = _put_context(out, at + 1, slots, hashes, starts, arena, band, device, texts)
+        else:
+            at = _put_because(out, at + 1, rung, because[k], reason, starts, arena, texts)
         out[at] = CLOSE
         at += 1
         written += 1
@@ -234,9 +152,7 @@ def put_rules(out, at, rules, texts, bounds):
                 out[at] = COMMA
                 at += 1
             begun = True
-            for j in range(bounds[k], bounds[k + 1]):
-                out[at] = texts[j]
-                at += 1
+            at = put(out, at, texts, bounds[k], bounds[k + 1])
     out[at] = CLOSE
     return at + 1
 
@@ -262,9 +178,7 @@ def put_strongest(out, at, which, amounts):
             at += 1
         out[at] = OPEN
         at += 1
-        for j in range(_FEATURE_BOUNDS[which[k]], _FEATURE_BOUNDS[which[k] + 1]):
-            out[at] = _FEATURES[j]
-            at += 1
+        at = put(out, at, _FEATURES, _FEATURE_BOUNDS[which[k]], _FEATURE_BOUNDS[which[k] + 1])
         out[at] = COMMA
         at += 1
         if scaled < 0:
@@ -309,9 +223,7 @@ def _put_name_of(out, at, begin, place):
     if at > begin:
         out[at] = COMMA
         at += 1
-    for j in range(_KEY_BOUNDS[place], _KEY_BOUNDS[place + 1]):
-        out[at] = _KEYS[j]
-        at += 1
+    at = put(out, at, _KEYS, _KEY_BOUNDS[place], _KEY_BOUNDS[place + 1])
     out[at] = COLON
     return at + 1
 
@@ -320,12 +232,8 @@ def _put_name_of(out, at, begin, place):
 def _put_key(out, at, texts, bounds, ids, start, length):
     prefix = bounds[T_PREFIX + 1] - bounds[T_PREFIX]
     at = put_line(out, at, DOLLAR, prefix + length)
-    for k in range(bounds[T_PREFIX], bounds[T_PREFIX + 1]):
-        out[at] = texts[k]
-        at += 1
-    for k in range(start, start + length):
-        out[at] = ids[k]
-        at += 1
+    at = put(out, at, texts, bounds[T_PREFIX], bounds[T_PREFIX + 1])
+    at = put(out, at, ids, start, start + length)
     out[at] = CR
     out[at + 1] = LF
     return at + 2
@@ -360,6 +268,8 @@ def write_records(
     Out: bytes, `starts` int64[n + 1], `per_user` int32[n] commands of each. Returns how many shoppers were written:
     less than n when `out` has no room for the next (call again with more).
     """
+    profiles, ids, scores, lists, texts, bounds, rules = borrowed((profiles, ids, scores, lists, texts, bounds, rules))
+    directory, reasons, scratch, out = borrowed((directory, reasons, scratch, out))
     items, list_scores, because, counts, rungs = lists
     rule_names, rule_bounds = rules
     at = np.int64(0)
@@ -373,7 +283,7 @@ def write_records(
         commands = 0
         if profile.erased or profile.fresh:
             at = put_line(out, at, STAR, 2)
-            at = put_bulk(out, at, texts, bounds[T_DEL], bounds[T_DEL + 1])
+            at = put(out, at, texts, bounds[T_DEL], bounds[T_DEL + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
             commands += 1
         if not (profile.erased and profile.acts == 0):
@@ -385,7 +295,7 @@ def write_records(
             has_why = has_segment or has_purchase or has_churn
             fields = 4 + 4 * has_segment + has_purchase + has_churn + has_why + has_list
             at = put_line(out, at, STAR, 2 + 2 * fields)
-            at = put_bulk(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
+            at = put(out, at, texts, bounds[T_HSET], bounds[T_HSET + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
             at = put_field(out, at, scratch, put_int(scratch, 0, profile.event_ts), texts, bounds, T_EVENT_TS)
             at = put_field(out, at, scratch, put_int(scratch, 0, profile.version), texts, bounds, T_VERSION)
@@ -420,13 +330,12 @@ def write_records(
                 at = put_field(out, at, scratch, length, texts, bounds, T_RECS)
             length = put_rules(scratch, 0, profile.rules, rule_names, rule_bounds)
             at = put_field(out, at, scratch, length, texts, bounds, T_RULES)
-            at = put_bulk(out, at, texts, bounds[T_VARIANTS], bounds[T_VARIANTS + 1])
-            at = put_bulk(out, at, texts, bounds[T_NO_VARIANTS], bounds[T_NO_VARIANTS + 1])
+            at = put(out, at, texts, bounds[T_VARIANTS], bounds[T_NO_VARIANTS + 1])
             commands += 1
             at = put_line(out, at, STAR, 3)
-            at = put_bulk(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
+            at = put(out, at, texts, bounds[T_EXPIRE], bounds[T_EXPIRE + 1])
             at = _put_key(out, at, texts, bounds, ids, id_start, id_len)
-            at = put_bulk(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
+            at = put(out, at, texts, bounds[T_TTL], bounds[T_TTL + 1])
             commands += 1
         per_user[i] = commands
         starts[i + 1] = at

@@ -131,7 +131,9 @@ def records(
     ids = [user.encode() for user in versions]
     return WriteBatch(
         users=np.array([hash_bytes(i) for i in ids], np.uint64),
-        ids=ids,
+        id_bytes=np.frombuffer(b"".join(ids), np.uint8),
+        id_at=np.cumsum([0, *map(len, ids)])[:-1].astype(np.int32),
+        id_len=np.array(list(map(len, ids)), np.int32),
         versions=np.array(list(versions.values()), np.int64),
         commands=np.frombuffer(b"".join(packed), np.uint8),
         starts=np.cumsum([0, *map(len, packed)]).astype(np.int64),

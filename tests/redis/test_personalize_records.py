@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_helpers import DAY_MS, NAN, answer, commands, hset, profile, scored_batch
 
-from operators.kernels.lists import find_ranks, find_ranks_reference, hits_by_rung
+from operators.kernels.lists import add_hits, find_ranks, find_ranks_reference
 from operators.list_settings import LadderSettings
 from operators.personalize import ALWAYS, Personalize, PersonalizeSettings
 from state.batches import ACT, WriteBatch
@@ -35,8 +36,8 @@ def make(**settings: Any) -> tuple[Personalize, list[int]]:
 
 def written(batch: WriteBatch) -> dict[str, list[list[bytes]]]:
     """The commands of each shopper, by id."""
-    spans = [(batch.starts[i], batch.starts[i + 1]) for i in range(len(batch.ids))]
-    out = {i.decode(): commands(batch.commands[a:b].tobytes()) for i, (a, b) in zip(batch.ids, spans, strict=True)}
+    spans = [(batch.starts[i], batch.starts[i + 1]) for i in range(len(batch.users))]
+    out = {batch.user_id(i).decode(): commands(batch.commands[a:b].tobytes()) for i, (a, b) in enumerate(spans)}
     assert [len(c) for c in out.values()] == batch.per_user.tolist()
     return out
 
@@ -130,13 +131,13 @@ def test_a_swept_shopper_is_written_only_when_a_score_moved() -> None:
         return out
 
     for same in ((7, 0.25, 0.75), (7, 0.265, 0.735)):
-        assert swept(*same).ids == []
+        assert len(swept(*same).users) == 0
     assert fields(written(swept(7, 0.275, 0.75))["ann"])["purchase_propensity"] == b"0.2750"
-    assert swept(7, 0.26, 0.75).ids == [], "compared with what was written, not with what was seen"
+    assert len(swept(7, 0.26, 0.75).users) == 0, "compared with what was written, not with what was seen"
     assert fields(written(swept(7, 0.275, 0.60))["ann"])["churn_risk"] == b"0.6000"
-    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
+    assert len(swept(7, 0.275, 0.60, margin=0.515).users) == 0
     assert fields(written(swept(7, 0.275, 0.60, margin=0.53))["ann"])["margin"] == b"0.5300"
-    assert swept(7, 0.275, 0.60, margin=0.515).ids == []
+    assert len(swept(7, 0.275, 0.60, margin=0.515).users) == 0
     told = written(swept(8, 0.275, 0.60))["ann"]
     assert fields(told)["segment"] == b"s8" and "recs" not in fields(told)
     assert [words[0] for words in told] == [b"HSET", b"EXPIRE"], "a record that had expired is not to live for ever"
@@ -294,9 +295,11 @@ def test_lists_are_judged_by_what_came_next(acts: list[tuple[int, int, int]], st
     told, ranks = np.array(acts, ACT), np.full(len(acts), 77, np.int8)
     find_ranks(told, row_of, lists, counts, ranks)
     assert ranks.tolist() == find_ranks_reference([(p, item, before, standing[p]) for p, item, before in acts])
-    hits = hits_by_rung(ranks, rungs[row_of[told["position"]]])
+    hits, judged = np.zeros(len(RUNGS), np.int64), np.zeros(3)
+    add_hits(ranks, rungs[row_of[told["position"]]], hits, judged)
     ranked = [r for r in ranks.tolist() if r > 0]
     assert hits.tolist() == [sum((r - 1) % len(RUNGS) == rung for r in ranked) for rung in range(len(RUNGS))]
+    assert judged[:2].tolist() == [sum(ranks >= 0), len(ranked)] and math.isclose(judged[2], sum(1 / r for r in ranked))
 
 
 def test_a_list_is_judged_once_it_stands() -> None:

@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 from record_helpers import commands, hset
 
 from operators.kernels import redis_commands as kernels
+from operators.kernels import resp
+from operators.kernels import transition_commands as entries
 from operators.kernels.contexts import BANDS
-from state.batches import EXPLAINED, LIST_LENGTH, PROFILE, SCORE, WHY_LENGTH
+from state.batches import (
+    EXPLAINED,
+    LIST_LENGTH,
+    PROFILE,
+    SCORE,
+    TRANSITION,
+    TRANSITION_KINDS,
+    TRIGGER,
+    WHY_LENGTH,
+)
 from state.features import DIMENSIONS, MODEL_FEATURES
 from state.names import Names
 from state.redis_keys import Keys
@@ -46,7 +57,7 @@ def near(text: bytes, value: float) -> bool:
 def test_integers_are_written_in_decimal(value: int) -> None:
     """All of 64 bits but the smallest, which no count and no time is."""
     out = np.zeros(32, np.uint8)
-    end = kernels.put_int(out, 3, np.int64(value))
+    end = resp.put_int(out, 3, np.int64(value))
     assert out[3:end].tobytes() == str(value).encode() and not out[end:].any()
 
 
@@ -55,7 +66,7 @@ def test_integers_are_written_in_decimal(value: int) -> None:
 def test_numbers_are_written_with_four_decimals(value: float) -> None:
     """To the nearest; what rounds to nothing has no sign."""
     out = np.zeros(40, np.uint8)
-    end = kernels.put_fixed(out, 0, np.float32(value))
+    end = resp.put_fixed(out, 0, np.float32(value))
     text = out[:end].tobytes()
     assert near(text, value) and text != b"-0.0000"
 
@@ -224,3 +235,47 @@ def test_the_longest_list_has_room() -> None:
         listed = json.loads(out[:end].tobytes())
         assert [entry[0][-2:] for entry in listed] == [f"{n:02d}" for n in range(20)]
         assert listed[19][1] == pytest.approx(-12345.6789, abs=0.001) and (out[end:] == 35).all()
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.binary(max_size=200), st.data())
+def test_bytes_are_copied_between_their_bounds(before: bytes, data: bytes, draw: st.DataObject) -> None:
+    """Any span to any place, an empty one too; nothing beside it is touched."""
+    start = draw.draw(st.integers(0, len(data)))
+    end = draw.draw(st.integers(start, len(data)))
+    out = np.full(len(before) + len(data) + 1, 35, np.uint8)
+    at = resp.put(out, len(before), np.frombuffer(data, np.uint8), start, end)
+    assert at == len(before) + end - start
+    assert out.tobytes() == b"#" * len(before) + data[start:end] + b"#" * (len(out) - at)
+
+
+CHANGES = st.tuples(
+    st.integers(0, 3),
+    st.integers(0, len(TRANSITION_KINDS) - 1),
+    st.sampled_from([-1, 0, 1, 2]),
+    st.sampled_from([-1, 0, 1, 2]),
+    st.one_of(st.integers(-(2**62), 2**62), st.integers(0, 2 * 10**12)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(CHANGES.filter(lambda change: change[1] != TRIGGER or change[3] >= 0), max_size=8),
+    st.lists(st.tuples(st.integers(0, 2**64 - 1), TEXTS), min_size=4, max_size=4),
+    st.sampled_from([("loyal", "cart_abandoners", "r3"), ("é" * 64, "a", "b")]),
+)
+def test_transitions_are_the_entries_that_were_meant(
+    changes: list[tuple[int, int, int, int, int]], shoppers: list[tuple[int, str]], rules: tuple[str, ...]
+) -> None:
+    """Every kind, left or entered, at any time; ids as they come. No entry has more bytes than room is made for."""
+    people = [(user, text.encode()) for user, text in shoppers]
+    profiles = np.zeros(len(people), PROFILE)
+    profiles["user"] = [user for user, _ in people]
+    profiles["user_len"] = [len(user_id) for _, user_id in people]
+    profiles["user_at"] = np.cumsum([0, *profiles["user_len"][:-1]])
+    ids = np.frombuffer(b"".join(user_id for _, user_id in people), np.uint8)
+    texts = entries.EntryTexts.of("shop:transitions", 500, rules)
+    out, scratch = np.full(len(changes) * texts.room, 35, np.uint8), np.empty(texts.room, np.uint8)
+    end = entries.write_transitions(np.array(changes, TRANSITION), profiles, ids, texts, scratch, out)
+    assert out[:end].tobytes() == entries.transitions_reference(changes, people, "shop:transitions", 500, rules)
+    assert (out[end:] == 35).all()

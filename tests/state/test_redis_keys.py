@@ -37,15 +37,18 @@ def test_keys_are_those_of_the_interface() -> None:
 
 
 def test_record_texts_stand_where_the_kernel_looks() -> None:
-    """The constants of a record's commands, by the kernel's numbers."""
+    """The constants of a record's commands, by the kernel's numbers: bulk strings, but for the prefix."""
     texts, bounds = Keys("p:", 77).record_texts()
     found = {
-        name: texts[bounds[number] : bounds[number + 1]].tobytes().decode()
+        name: texts[bounds[number] : bounds[number + 1]].tobytes()
         for name, number in vars(commands).items()
         if name.startswith("T_")
     }
     assert len(found) == len(bounds) - 1
-    assert found == {
+    assert found.pop("T_PREFIX") == b"p:user:"
+    words = {name: word.split(b"\r\n")[1].decode() for name, word in found.items()}
+    assert found == {name: pack(word).removeprefix(b"*1\r\n") for name, word in words.items()}
+    assert words == {
         "T_HSET": "HSET",
         "T_DEL": "DEL",
         "T_EXPIRE": "EXPIRE",
@@ -62,6 +65,5 @@ def test_record_texts_stand_where_the_kernel_looks() -> None:
         "T_RULES": "rules",
         "T_VARIANTS": "variants",
         "T_NO_VARIANTS": "{}",
-        "T_PREFIX": "p:user:",
         "T_TTL": "77",
     }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import redis
 from rich.columns import Columns
 from rich.console import Console
@@ -26,11 +27,13 @@ from state.redis_keys import Keys
 PLAN = ShopPlan(seed=7, shoppers=4_000, items=1_200, categories=16, days=21, events=150_000)
 SHOWN_FEATURES = ("views_24h", "carts_24h", "purchases_30d", "spend_30d", "sessions_total", "favourite_category")
 SHOWN_ITEMS = 6
+SHOWN_TOGETHER = 3
 SCANNED_MAX = 1_000
 
 
 def demo(settings: Settings) -> int:
-    """Generate a log, run it into a Redis of its own, and show segments, two shoppers and the run's figures."""
+    """Generate a log, run it into a Redis of its own, and show segments, two shoppers, what is bought together and
+    the run's figures."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="coterie-demo-") as folder, embedded_redis() as url:
         console.print(
@@ -54,6 +57,10 @@ def demo(settings: Settings) -> int:
             console.print(
                 Columns([_shopper(settings, client, user) for user in _two_shoppers(client, settings)], expand=True)
             )
+        console.rule("bought together, as a product page would read it")
+        with connect(settings) as client:
+            for line in _together(client, Keys(settings.redis.prefix)):
+                console.print(line)
         console.rule("the run")
         console.print(_figures(figures))
     return 0
@@ -91,6 +98,21 @@ def _shopper(settings: Settings, client: redis.Redis, user: str) -> Panel:
     for index, line in enumerate(recommendations):
         grid.add_row("show next" if index == 0 else "", line)
     return Panel(grid, title=f"{user} (made as: {truth})", title_align="left")
+
+
+def _together(client: redis.Redis, keys: Keys) -> list[str]:
+    """Of the items for which it is clearest, what is bought with them, and the share that has of all that is."""
+    prefix = keys.together("")
+    lists = []
+    for key in sorted(client.scan_iter(f"{prefix}*", count=500)):
+        value = client.get(key)
+        if isinstance(value, bytes):
+            lists.append((orjson.loads(value)[:3], str(key, "utf-8").removeprefix(prefix)))
+    clearest = sorted(lists, key=lambda entry: sum(score for _, score in entry[0]), reverse=True)[:SHOWN_TOGETHER]
+    return [
+        f"[bold]{item}[/] with " + ", ".join(f"{other} {score:.0%}" for other, score in beside)
+        for beside, item in clearest
+    ]
 
 
 def _value(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,8 @@ class Line:
         self.counts = next((value.counts.tolist() for value in out if isinstance(value, SegmentCounts)), self.counts)
 
     def _note(self, batch: WriteBatch) -> None:
-        spans = zip(batch.ids, batch.starts[:-1].tolist(), batch.starts[1:].tolist(), strict=True)
-        for user, first, last in spans:
-            self.written.setdefault(user.decode(), []).append(batch.commands[first:last].tobytes())
+        for i, (first, last) in enumerate(pairwise(batch.starts.tolist())):
+            self.written.setdefault(batch.user_id(i).decode(), []).append(batch.commands[first:last].tobytes())
 
     def told(self) -> tuple[Any, ...]:
         """Moves from segment to segment, how many each segment holds, every record, and how good the lists were."""

@@ -133,12 +133,13 @@ class Recommend(Section):
     @field_validator("challenger")
     @classmethod
     def _of_lists(cls, table: Options) -> Options:
+        taken = {}
         for name, value in table.items():
             if name not in LIST_WEIGHTS:
                 raise refuse_unknown(name, LIST_WEIGHTS)
             try:
-                cls.model_validate({name: value})
+                taken[name] = getattr(cls.model_validate({name: value}), name)  # "0.1" is a number here as there
             except ValidationError as error:
                 text = error.errors()[0]["msg"]
                 raise refuse(f"holds a {name} of {json.dumps(value)}: {text[0].lower()}{text[1:]}") from error
-        return table
+        return taken

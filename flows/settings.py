@@ -240,6 +240,8 @@ def _explain(error: ErrorDetails) -> str:
         return f"{value} {error['msg']}"
     if isinstance(error["input"], float) and not math.isfinite(error["input"]):
         return f"{value} is not a finite number{bounds}"
+    if loc[-1] == "[key]":
+        return f"{value} is not a name of 1 to 128 characters"
     if len(loc) > 3:
         return f"{value} is neither true or false, nor a number, nor text"
     if kind in ("model_type", "model_attributes_type"):

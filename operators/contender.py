@@ -70,17 +70,20 @@ CHALLENGER_ROW = np.dtype([("items", "u8", (LIST_LENGTH,)), ("count", "u1")], al
 
 
 class Challenger:
-    """The challenger's lists in one user shard. A list is forgotten while its shopper is in the cold tier: then the
-    two are not compared by what comes next."""
+    """The challenger's lists in one user shard, by the shopper's row. A list is forgotten when its shopper goes to the
+    cold tier: then the two are not compared by what comes next."""
 
     def __init__(self, contender: Contender, comparison: Comparison) -> None:
         self.weights = contender.weights
         self.table = Table(CHALLENGER_ROW)
         self._comparison = comparison
 
+    def make_room(self, size: int) -> None:
+        """There are so many shoppers' rows now; of those that are new here, as after it was set, no list is known."""
+        self.table.extend(max(size - self.table.size, 0))
+
     def forget(self, rows: np.ndarray) -> None:
         """Forget the lists of shoppers `rows` int32[n]."""
-        self.table.extend(max(int(rows.max(initial=-1)) + 1 - self.table.size, 0))
         held = rows[self.table.rows["count"][rows] > 0]
         self.table.rows["count"][held] = 0
         self.table.dirty[held] = 1

@@ -35,14 +35,14 @@ State = tuple[int, list[float], list[float]]
 class PartWeights:
     """`in_force` WEIGHTS[1] is what lists are to be made with: the settings' weights, at first.
 
-    Not told to learn (`settings.learn_weights`), it stays with them. It is state of the process as far as `state` goes;
+    Where it does not learn (`learns`, by the settings) it stays with them. It is state of the process as far as `state` goes;
     the lists that wait are not.
     """
 
     def __init__(self, settings: ListSettings) -> None:
         self._given = settings.weights()
         self.in_force = self._given.copy()
-        self._learns = settings.learn_weights
+        self.learns = settings.learn_weights
         self._b: dict[Hashable, float] = dict.fromkeys(range(len(PARTS)), STEEPNESS)
         self._optimizer = optim.AdaGrad(STEP)
         self.learned_from = 0
@@ -59,7 +59,7 @@ class PartWeights:
     ) -> None:
         """Keep what some of the lists were made of, `lists` of shoppers `rows` int32[n] of a user shard."""
         wanted = np.flatnonzero((rows % SHOPPERS_PER_SAMPLE == 0) & (lists.counts > 1))
-        if not self._learns or len(wanted) == 0:
+        if not self.learns or len(wanted) == 0:
             return
         parts = np.empty((len(wanted), lists.items.shape[1], len(PARTS)), np.float32)
         parts_of(beside, last, self._given, remembered, lists, wanted, parts)
@@ -96,7 +96,7 @@ class PartWeights:
     def take_up(self, state: State) -> None:
         """Go on from what a shard's snapshot kept, unless more than that is known already."""
         learned_from, b, sums = state
-        if self._learns and learned_from > self.learned_from:
+        if self.learns and learned_from > self.learned_from:
             self.learned_from = learned_from
             self._b = dict(enumerate(b))
             self._optimizer.g2.update(enumerate(sums))

@@ -228,12 +228,13 @@ class Personalize:
         if len(scored.profiles.left):
             self._held.send_away(self._cold, scored.profiles.left, table)
             if self._challenger:
-                self._challenger.forget(scored.profiles.left)
+                self._challenger.forget(scored.profiles.left[:, 1].astype(np.int32))
         return batch
 
     def _judge(self, scored: ScoredBatch, table: Table) -> None:
         acts, held, profiles = scored.profiles.acts, table.rows, scored.profiles.rows
-        if self._challenger and len(profiles):
+        if self._challenger:
+            self._challenger.make_room(table.size)
             self._challenger.forget(profiles["row"][(profiles["fresh"] != 0) | (profiles["erased"] != 0)])
         if len(acts) == 0:
             return

@@ -152,7 +152,7 @@ def test_a_challenger_is_judged_only_by_lists_that_both_have() -> None:
     rows = np.array([4, 0], np.int32)
     lists = Lists(*(np.zeros((2, *shape), kind) for shape, kind in _shapes()))
     lists.items[:, :2], lists.counts[:] = [[7, 8], [7, 8]], 2
-    challenger.forget(rows)
+    challenger.make_room(int(rows.max()) + 1)
     challenger.keep(rows, lists)
     acts = np.array([(0, 8, 1), (1, 9, 1)], ACT)
     challenger.judge(acts, rows, np.array([1, 0], np.int8))

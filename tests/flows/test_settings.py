@@ -12,7 +12,7 @@ import pytest
 from flows.example_settings import example
 from flows.rules import read_rules_file
 from flows.settings import ConfigurationError, Settings, load_settings, redacted
-from flows.steps import learn_settings
+from flows.steps import contenders, learn_settings
 from operators.rules.shipped import SHIPPED
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,6 +46,14 @@ def test_flags_win_over_the_environment_and_the_environment_over_the_file(monkey
     monkeypatch.setenv("COTERIE_WORKER__LINGER_MS", "3")
     worker = load_settings(flags={"worker.processes": 4, "redis.url": None}).worker
     assert (worker.processes, worker.linger_ms, worker.in_flight_max, worker.users_max) == (4, 3.0, 10_000, 2_000_000)
+
+
+def test_what_a_challenger_is_given_is_read_as_it_is_for_the_champion() -> None:
+    """A number may be written as a text, and so may true and false."""
+    Path("coterie.toml").write_text('[recommend]\nchallenger = {coming_back = "0.1", learn_weights = "false"}\n')
+    champion, challenger = contenders(load_settings())
+    assert challenger.weights.in_force["returns"][0, 1] == pytest.approx(0.1) and champion.weights.learns
+    assert not challenger.weights.learns
 
 
 def test_without_a_file_the_defaults_hold_and_nothing_counts_as_given() -> None:
@@ -176,6 +184,10 @@ def test_lists_and_tables_can_come_from_the_environment(monkeypatch: pytest.Monk
                 'coterie.toml: recommend.context: ["device", "device"] is empty, or names a part twice; at least one is'
                 " needed, each once"
             ),
+        ),
+        (
+            '[recommend]\nbought_days_by_category = {"" = 1}',
+            'coterie.toml: recommend.bought_days_by_category.: "" is not a name of 1 to 128 characters',
         ),
         (
             "[recommend]\nchallenger = {second_step = 11}",

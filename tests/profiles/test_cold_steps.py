@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profile_shop import BEGIN_MS, DAY, HOUR, NEAR_MS, Shop, cuts, line, logs
 
+from operators.contender import Comparison, Contender
+from operators.list_settings import ListSettings
 from operators.personalize import Personalize, PersonalizeSettings
 from operators.score import Score
 from state.batches import ANSWER, TRANSITION_KINDS, AnswerBatch, ProfileBatch, ScoredBatch, SegmentCounts, WriteBatch
@@ -51,12 +53,23 @@ def by_sessions(numbers: tuple[int, ...] = (3, 1, 4), at: tuple[int, ...] = (1, 
 class Line:
     """A shard's steps behind one another: profiles, scores and lists, each with a cold store of its own or none."""
 
-    def __init__(self, cold: Path | None = None, shop: Shop | None = None, **given: Any) -> None:
-        self.cold, self.given = cold, given
+    def __init__(
+        self, cold: Path | None = None, shop: Shop | None = None, challenged: bool = False, **given: Any
+    ) -> None:
+        self.cold, self.given, self.comparison = cold, given, Comparison()
         self.shop = shop or Shop(1, cold, inactivity_ttl_ms=4000 * DAY, **given)
         scores, lists = (ColdStore(cold, n, sync=False) if cold else None for n in ("score-0", "personalize-0"))
         self.score = Score(0, Metrics(), cold=scores)
-        self.lists = Personalize(0, PersonalizeSettings(), Metrics(), self.shop.names, Keys(), cold=lists)
+        self.lists = Personalize(
+            0,
+            PersonalizeSettings(),
+            Metrics(),
+            self.shop.names,
+            Keys(),
+            cold=lists,
+            contenders=[Contender(ListSettings(learn_weights=False))] * (1 + challenged),
+            comparison=self.comparison,
+        )
         self.moves: Counter[tuple[str, int, int, int]] = Counter()
         self.counts: list[int] = []
         self.written: dict[str, list[bytes]] = {}
@@ -108,9 +121,14 @@ class Line:
         for step in (*self.shop.steps.values(), self.score, self.lists):
             step.before_snapshot()
 
-    def resumed(self, directory: Path, snapshot: tuple[dict[str, Marker], list[tuple[Marker, bytes]]]) -> Line:
+    def resumed(
+        self,
+        directory: Path,
+        snapshot: tuple[dict[str, Marker], list[tuple[Marker, bytes]]],
+        challenged: bool = False,
+    ) -> Line:
         """The steps as of a snapshot of theirs."""
-        again = Line(self.cold, self.shop.resumed(directory, snapshot[0]), **self.given)
+        again = Line(self.cold, self.shop.resumed(directory, snapshot[0]), challenged, **self.given)
         for (name, step), (marker, extra) in zip(
             (("score", again.score), ("personalize", again.lists)), snapshot[1], strict=True
         ):
@@ -172,3 +190,32 @@ def test_counts_of_those_away_outlast_a_restart(tmp_path: Path) -> None:
     assert after.told()[1] == [20]
     after.feed(line("view", BEGIN_MS + 3 * HOUR, "ann", item_id="a"))
     assert after.told()[1] == [21] and after.moves["ann", -1, 3, BEGIN_MS + 3 * HOUR] == 1
+
+
+def test_a_challenger_forgets_who_leaves_and_compares_who_comes_back_from_their_next_list_on(tmp_path: Path) -> None:
+    """Twenty shoppers of whom few have room, each of whom acts twice at a time: no more than the second acts are
+    compared."""
+    line_ = Line(tmp_path, challenged=True, bytes_max=1).begin()
+    for n in range(3):
+        for user in USERS:
+            line_.feed(line("view", BEGIN_MS + n * HOUR, user, item_id=f"p{n}"))
+            line_.feed(line("view", BEGIN_MS + n * HOUR + 1, user, item_id=f"p{n + 9}"))
+    judged = int(line_.lists.judged[0])
+    assert judged == 5 * len(USERS)
+    compared, hits, others, *_ = line_.comparison.sums.tolist()
+    assert 2 * len(USERS) < compared <= 3 * len(USERS) and hits == others > 0
+
+
+def test_a_challenger_may_be_set_at_any_start(tmp_path: Path) -> None:
+    """More shoppers than a table has room for at first; of their lists of before nothing is compared."""
+    users = [f"v{n}" for n in range(150)]
+    before = Line().begin()
+    before.feed(*(line("view", BEGIN_MS + n, user, item_id="p1") for n, user in enumerate(users)))
+    snapshot = before.snapshot(tmp_path)
+    after = before.resumed(tmp_path, snapshot, challenged=True)
+    for n in range(3):
+        after.feed(*(line("view", BEGIN_MS + (n + 1) * HOUR, user, item_id=f"p{n + 2}") for user in users))
+    assert after.comparison.sums[0] == 2 * len(users) and after.lists.tables["challenger"].size >= len(users)
+    again = after.resumed(tmp_path, after.snapshot(tmp_path), challenged=True)
+    again.feed(*(line("view", BEGIN_MS + 4 * HOUR, user, item_id="p9") for user in users))
+    assert again.comparison.sums[0] == len(users), "its lists outlast a restart"

@@ -141,7 +141,7 @@ class Ours:
     def _listen(self, said: list[AnswerBatch | ShardPopularity]) -> None:
         for popular in said:
             if isinstance(popular, ShardPopularity):
-                self._lists.popular = PopularModel(0, popular.items, popular.scores)
+                self._lists.popular = PopularModel(0, popular.items, popular.scores.astype(np.float32))
 
     def _ask(self, fetches: np.ndarray) -> list[np.ndarray]:
         said = self._covisit.process([VisitBatch(_NO_PAIRS, _NO_TOUCHES, [FetchBatch(0, 0, fetches)])])

@@ -61,10 +61,10 @@ class Baskets:
         self._untold.update(dict.fromkeys(changed.tolist()))
 
     def beside(self, items: np.ndarray) -> np.ndarray:
-        """ANSWER[n] of items uint64[n]: what is bought together with each, in shares of its row (count 0: nothing)."""
+        """ANSWER[n] of items uint64[n]: what is bought with each, in shares of all that was (count 0: nothing)."""
         out = np.zeros(len(items), ANSWER)
         rows = self._rows.find(items)
-        neighbours.answer(self._rows.table.rows, rows, np.zeros(len(items), FETCH), self._state.rows, 0.0, out)
+        neighbours.answer(self._rows.table.rows, rows, np.zeros(len(items), FETCH), self._state.rows, 0.0, True, out)
         return out
 
     def _find_untold(self) -> None:

@@ -161,7 +161,7 @@ class Covisit:
         out = np.zeros(len(fetches), ANSWER)
         if len(fetches):
             rows = self._rows.find(fetches["item"])
-            neighbours.answer(self.items.rows, rows, fetches, self.state.rows, self.settings.short_weight, out)
+            neighbours.answer(self.items.rows, rows, fetches, self.state.rows, self.settings.short_weight, False, out)
         ends = np.cumsum([len(q.rows) for q in questions]).tolist()
         return [
             AnswerBatch(q.shard, q.sequence, out[end - len(q.rows) : end])
@@ -178,7 +178,7 @@ class Covisit:
         self._popular = candidates[best_first[: self.settings.popular_n]]
         self._touched = []
         ts = int(self.state.rows["event_ts"][0])
-        scores = np.exp2(popularity[self._popular] - ts / self._half_life_ms).astype(np.float32)
+        scores = np.exp2(popularity[self._popular] - ts / self._half_life_ms)
         by_category = self._of_categories(ts) if categories else None
         return ShardPopularity(self.shard, self.items.rows["item"][self._popular], scores, ts, by_category)
 
@@ -198,7 +198,7 @@ class Covisit:
             known.categories[order[some]],
             np.concatenate([[0], np.cumsum(there[some].sum(axis=1))]).astype(np.int64),
             self.items.rows["item"][rows[there]],
-            scores.astype(np.float32),
+            scores,
         )
 
 

@@ -35,8 +35,8 @@ State = tuple[int, list[float], list[float]]
 class PartWeights:
     """`in_force` WEIGHTS[1] is what lists are to be made with: the settings' weights, at first.
 
-    Where it does not learn (`learns`, by the settings) it stays with them. It is state of the process as far as `state` goes;
-    the lists that wait are not.
+    Where it does not learn (`learns`, by the settings) it stays with them. It is state of the process as far as `state`
+    goes; the lists that wait are not.
     """
 
     def __init__(self, settings: ListSettings) -> None:

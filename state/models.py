@@ -102,7 +102,7 @@ class ByCategory(NamedTuple):
     items: np.ndarray
     """uint64"""
     scores: np.ndarray
-    """float32: their fading weights"""
+    """float32, as a shard tells them float64: their fading weights"""
 
 
 def no_category() -> ByCategory:
@@ -112,8 +112,9 @@ def no_category() -> ByCategory:
 
 @dataclass(slots=True)
 class ShardPopularity:
-    """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`; now
-    and then those of its larger categories too (None: they are as they were told last)."""
+    """The most popular items of one item shard, with their fading weights at the shard's newest event time `ts`, which
+    are float64, for one event of next year makes all others very small; now and then those of its larger categories too
+    (None: they are as they were told last)."""
 
     shard: int
     items: np.ndarray

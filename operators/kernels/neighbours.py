@@ -61,6 +61,7 @@ ITEM_ROW = np.dtype(
         ("neighbours", "u8", (NEIGHBOURS,)),  # hashes, heaviest first; the first `count` are in use, the others are 0
         ("weights", "f4", (SCALES, NEIGHBOURS)),  # in units of the row's eras
         ("eras", "i4", (SCALES,)),
+        ("whole", "f4"),  # long weight of all neighbours ever, also of those that gave way
         ("count", "u1"),
         ("untold", "u1"),  # of what is bought together alone: has the row changed since it was told?
     ],
@@ -113,6 +114,8 @@ def _enter_era(items, r, scale, era):
     for k in range(NEIGHBOURS):
         w = items[r].weights[scale, k] * factor
         items[r].weights[scale, k] = w if w >= WEIGHT_MIN else np.float32(0.0)
+    if scale == LONG:
+        items[r].whole *= factor
     items[r].eras[scale] = era
 
 
@@ -136,6 +139,7 @@ def update(items, dirty, rows, pairs, shard, rates):
                 _enter_era(items, r, LONG, long_era)
             if items[r].eras[SHORT] != short_era:
                 _enter_era(items, r, SHORT, short_era)
+            items[r].whole += add_long
             # Without branches, so that the compiler scans several neighbours at a time.
             place = -1
             for k in range(NEIGHBOURS):
@@ -204,12 +208,13 @@ def faded(weight: np.float32, eras: int) -> np.float32:
 
 
 @kernel
-def answer(items, rows, fetches, shard, short_weight, out):
+def answer(items, rows, fetches, shard, short_weight, of_whole, out):
     """Answer fetches: each item's category and its neighbours, best first, equal scores by hash.
 
     `items` ITEM_ROW[capacity]; `rows` int32[n] (-1: unknown item); `fetches` FETCH[n]; `shard` SHARD_ROW[1]; `out`
     ANSWER[n], zeroed. A neighbour's score is its share of the row's long weight plus `short_weight` times its share of
-    the short weight, each of the row's weight and DOUBT: the shares of a row sum to less than 1.
+    the short weight, each of the row's weight and DOUBT: the shares of a row sum to less than 1. The long weight is
+    that of the neighbours there are, or with `of_whole` that of all there ever were.
     """
     for n in range(len(fetches)):
         out[n].position = fetches[n].position
@@ -224,6 +229,8 @@ def answer(items, rows, fetches, shard, short_weight, out):
         for k in range(count):
             long_total += items[r].weights[LONG, k]
             short_total += items[r].weights[SHORT, k]
+        if of_whole:
+            long_total = _doubt(shard[0].growth[LONG], shard[0].eras[LONG] - items[r].eras[LONG]) + items[r].whole
         long_factor, short_factor = 1.0 / long_total, short_weight / short_total
         for k in range(count):
             item = items[r].neighbours[k]

@@ -81,26 +81,38 @@ def test_of_a_very_large_order_only_the_first_items_are_paired() -> None:
     assert len(pairs) == BASKET_MAX * (BASKET_MAX - 1) and pairs["other"].max() == BASKET_MAX
 
 
-@given(orders=orders)
-@settings(max_examples=100, deadline=None)
-def test_what_is_told_are_shares_of_what_orders_brought_together(orders: list[Lines]) -> None:
-    """Counted once more in a dictionary: nothing fades here, and no row is full."""
-    baskets = step()
-    baskets.learn(pairs_of(*orders))
+@given(orders=orders, half_life=st.sampled_from([FOR_EVER, 50.0, 2.0]))
+@settings(max_examples=150, deadline=None)
+def test_what_is_told_are_shares_of_what_orders_brought_together(orders: list[Lines], half_life: float) -> None:
+    """Weighed once more in a dictionary, where every pair makes all before it count less; no row is full here."""
+    baskets = step(half_life=half_life)
     weights: dict[int, dict[int, float]] = {}
     for order in orders:
-        items = {item for item, quantity in order if quantity > 0}
-        for a in items:
-            for b in items - {a}:
-                row = weights.setdefault(a, {})
-                row[b] = row.get(b, 0.0) + (len(items) - 1) ** -0.5
-    expected = {a: {b: w / (sum(row.values()) + DOUBT) for b, w in row.items()} for a, row in weights.items()}
+        baskets.learn(pairs_of(order))
+        for a, b, weight in basket_pairs_reference([order]):
+            row = weights.setdefault(a, {})
+            row[b] = row.get(b, 0.0) + weight
+            for known in weights.values():
+                for other in known:
+                    known[other] *= 0.5 ** (1.0 / half_life)
     found = lists(baskets.tell_all())
-    assert found.keys() == expected.keys()
-    for item, row in expected.items():
-        assert found[item] == pytest.approx(row, rel=1e-4)
+    assert found.keys() == weights.keys()
+    for item, row in weights.items():
+        expected = {b: w / (sum(row.values()) + DOUBT) for b, w in row.items()}
+        assert found[item] == pytest.approx(expected, rel=1e-3, abs=1e-12)
         assert list(found[item].values()) == sorted(found[item].values(), reverse=True)
     assert baskets.tell_all() == []
+
+
+def test_shares_are_of_all_that_was_bought_with_an_item_also_of_what_gave_way() -> None:
+    """A hundred things once each, of which a row keeps 32; and after a long time only what came last."""
+    baskets = step()
+    baskets.learn(pairs_of(*[[(1, 1.0), (2, 1.0)]] * 10, *[[(1, 1.0), (item, 1.0)] for item in range(3, 103)]))
+    told = lists(baskets.tell_all())[1]
+    assert len(told) == NEIGHBOURS and told[2] == pytest.approx(10 / (110 + DOUBT))
+    fading = step(half_life=2.0)
+    fading.learn(pairs_of([(1, 1.0), (2, 1.0)], *[[(8, 1.0), (9, 1.0)]] * 200, [(1, 1.0), (3, 1.0)]))
+    assert lists(fading.tell_all())[1] == pytest.approx({3: 0.5 / (0.5 + DOUBT), 2: 0.0}, rel=1e-3, abs=1e-6)
 
 
 @given(orders=orders, cuts=st.lists(st.integers(1, 11), unique=True, max_size=5))

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from operators.covisit import DAY_MS, Covisit, CovisitSettings
 from operators.kernels import neighbours
 from operators.kernels.candidates import RECENT_FETCHED
+from operators.learn import LearnSettings
+from operators.learn.popular import PopularLearner
 from operators.list_maker import ListMaker, ListMemory
 from operators.list_settings import ListSettings
 from state.batches import (
@@ -191,6 +193,17 @@ def test_past_the_bound_the_least_popular_give_way_and_are_counted() -> None:
     assert step.items.rows["item"][: step.items.size].tolist() == [5, 6, 7] and counted() == 5
 
 
+def test_one_event_of_years_later_leaves_the_others_in_their_order() -> None:
+    """What it makes of them is next to nothing, and yet more or less."""
+    step = Covisit(0, Metrics(), SETTINGS)
+    later = BEGIN_MS + 2 * 365 * DAY_MS
+    step.process([touches(*[(item, 0, BEGIN_MS, -1, float(item)) for item in (2, 5, 3, 4)], (9, 0, later, -1, 1.0))])
+    [told] = popularity(step.finish())
+    assert told.items.tolist() == [9, 5, 4, 3, 2] and (np.diff(told.scores) < 0).all()
+    merged = PopularLearner(LearnSettings(popular_n=4)).learn([told])
+    assert merged[0].items.tolist() == [9, 5, 4, 3]
+
+
 def test_what_is_popular_is_right_after_rows_have_moved() -> None:
     """A catalogue that changes: beside a step that found everything out from the tables anew."""
     step = Covisit(0, Metrics(), replace(SETTINGS, items_max=40))
@@ -344,7 +357,7 @@ def hit_rate_and_mrr(events: list[tuple[int, int, int]], batch: int) -> tuple[fl
             )
         told = np.array([(item, 0, ts, -1, 1.0) for _, item, ts in part], TOUCH)
         for popular in popularity(step.process([VisitBatch(pairs[:at], told)])):
-            lists.popular = PopularModel(0, popular.items, popular.scores)
+            lists.popular = PopularModel(0, popular.items, popular.scores.astype(np.float32))
     return hits / asked, reciprocal_ranks / asked
 
 

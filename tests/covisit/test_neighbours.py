@@ -95,7 +95,7 @@ def test_a_row_that_has_seen_little_answers_with_small_shares() -> None:
         pairs = [(0, 7, 1.0), *[(1, 8, 1.0)] * since]
         table, shard = learned(pairs, items=2, rates=(2.0 ** (1 / 500), 1.0))
         out = np.zeros(1, ANSWER)
-        neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.0, out)
+        neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.0, False, out)
         assert out["scores"][0, 0] == pytest.approx(weight / (weight + neighbours.DOUBT), rel=1e-2)
 
 
@@ -134,7 +134,7 @@ def test_answer_says_what_the_plain_reference_says(
     table, shard = learned(random_pairs(seed, count, items=3), items=3, rates=rates)
     fetches = np.array([(row, 10 + row, row + 1) for row in (0, 1, 2, 3)], FETCH)
     out = np.zeros(4, ANSWER)
-    neighbours.answer(table, np.array([0, 1, 2, -1], np.int32), fetches, shard, short_weight, out)
+    neighbours.answer(table, np.array([0, 1, 2, -1], np.int32), fetches, shard, short_weight, False, out)
     assert out["position"].tolist() == [10, 11, 12, 13] and out["slot"].tolist() == [1, 2, 3, 4]
     assert out["count"][3] == 0 and not out["items"][3].any()
     for row in (0, 1, 2):
@@ -158,7 +158,7 @@ def test_equal_scores_are_ordered_by_hash() -> None:
     table["neighbours"][0, :4], table["weights"][0, :, :4], table["count"] = [9, 2, 2**63 + 1, 5], 1.0, 4
     out, shard = np.zeros(1, ANSWER), np.zeros(1, SHARD_ROW)
     shard["growth"] = 1.0
-    neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.25, out)
+    neighbours.answer(table, np.zeros(1, np.int32), np.zeros(1, FETCH), shard, 0.25, False, out)
     assert out["items"][0, :4].tolist() == [2, 5, 9, 2**63 + 1]
 
 

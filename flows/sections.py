@@ -266,7 +266,7 @@ class Worker(Section):
         100_000,
         ge=1,
         le=100_000_000,
-        description="Items whose facts fill in what acts do not tell, kept by every shard; past it left out, counted.",
+        description="Items of `item` events kept by every shard; past it those not available take the place of others.",
     )
     names_max: int = Field(
         20_000_000, ge=1, le=1_000_000_000, description="Texts of ids kept; past it new ones are left out and counted."

@@ -1,16 +1,18 @@
 """What the lists of one process know of items: one catalogue, shared by all of its user shards.
 
-Every user shard hears every `item` event and keeps what it told in its tables; from there it comes here, when a shard
-is resumed and with every further event. Categories that acts alone told are a memory and no state: after a start they
-come back as shoppers act, and of several processes each knows those of its own shoppers.
+Every user shard hears every `item` event, tells it here, and keeps what it told in its tables, from where it comes here
+when the shard is resumed. Categories that acts alone told are a memory and no state: after a start they come back as
+shoppers act, and of several processes each knows those of its own shoppers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from operators.kernels import goods as kernels
-from operators.kernels.goods import CHANGES, GOOD, LEFT_OUT, OUT, SIZE
+from operators.kernels.goods import CHANGES, GAVE_WAY, GOOD, LEFT_OUT, OUT, SIZE
 from state.metrics import Metrics
 
 _SLOTS_MIN = 64
@@ -19,15 +21,17 @@ _SLOTS_MIN = 64
 class Goods:
     """Item -> its category, and whether it is not to be shown.
 
-    `items_max` bounds the items (48 to 96 bytes each); what finds no room is counted in `evictions{component="goods"}`,
-    has no category and is shown. `of_acts`: categories that acts tell are wanted.
+    `items_max` bounds the items (64 to 128 bytes each). Past it an item that is not to be shown takes the place of one
+    that may be; if there is none, and for all other new items, there is no room. What gave way or found no room is
+    counted in `evictions{component="goods"}`, has no category and is shown.
+    `of_acts`: categories that acts tell are wanted.
     """
 
     def __init__(self, items_max: int = 1_000_000, of_acts: bool = True, metrics: Metrics | None = None) -> None:
         self.table = np.zeros(_SLOTS_MIN, GOOD)
         self._items_max = items_max
         self._of_acts = of_acts
-        self._counts = np.zeros(4, np.int64)
+        self._counts = np.zeros(6, np.int64)
         self._evictions = metrics.evictions.labels("goods") if metrics else None
 
     @property
@@ -50,26 +54,18 @@ class Goods:
         """How often an item has come to be shown or not: the same as before, if none has."""
         return int(self._counts[CHANGES])
 
-    def restore(self, facts: np.ndarray) -> None:
-        """Take in all that a shard's FACT_ROWs tell."""
-        self._reserve(len(facts))
-        kernels.put_facts(self.table, self._counts, facts, self._items_max)
-        self._count_left_out()
+    def restore(self, facts: np.ndarray, counted: bool = True) -> None:
+        """Take in all that a shard's FACT_ROWs tell. What finds no room is `counted` or not: all tell the same."""
+        self._put(kernels.put_facts, facts, counted)
 
-    def hear(
-        self, events: np.ndarray, items: int, facts: np.ndarray, slot_hashes: np.ndarray, slot_rows: np.ndarray
-    ) -> None:
-        """Take in what `items` `item` events among EVENT rows have made of a shard's FACT_ROWs, found by an index."""
-        self._reserve(items)
-        kernels.put_told(self.table, self._counts, facts, slot_hashes, slot_rows, events, self._items_max)
-        self._count_left_out()
+    def hear(self, events: np.ndarray, counted: bool = True) -> None:
+        """Take in what the `item` events among EVENT rows tell, which every shard hears; `counted` as in `restore`."""
+        self._put(kernels.put_told, events, counted)
 
     def hear_acts(self, touches: np.ndarray) -> None:
         """Take in the categories that acts (TOUCH rows) told."""
         if self._of_acts and len(touches):
-            self._reserve(len(touches))
-            kernels.put_categories(self.table, self._counts, touches, self._items_max)
-            self._count_left_out()
+            self._put(kernels.put_categories, touches, True)
 
     def find(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of items uint64[n]: the keys of their categories uint32[n] (0: not known), and bool[n]: not to be shown."""
@@ -77,20 +73,14 @@ class Goods:
         kernels.find_goods(self.table, np.ascontiguousarray(items), categories, out)
         return categories, out.view(bool)
 
-    def _reserve(self, count: int) -> None:
-        """Make room for so many more items, as far as there may be more."""
-        wanted = min(self.size + count, max(self._items_max, self.size))
-        slots = len(self.table)
-        if 2 * wanted <= slots:
-            return
-        while 2 * wanted > slots:
-            slots *= 2
-        larger = np.zeros(slots, GOOD)
-        kernels.refill(self.table, larger)
-        self.table = larger
-
-    def _count_left_out(self) -> None:
-        if self._counts[LEFT_OUT]:
-            if self._evictions:
-                self._evictions.inc(int(self._counts[LEFT_OUT]))
-            self._counts[LEFT_OUT] = 0
+    def _put(self, kernel: Callable[..., int], rows: np.ndarray, counted: bool) -> None:
+        """Have a kernel take rows in, and make room where it stops for want of it."""
+        at = 0
+        while (at := kernel(self.table, self._counts, rows, at, self._items_max)) < len(rows):
+            larger = np.zeros(2 * len(self.table), GOOD)
+            kernels.refill(self.table, larger)
+            self.table = larger
+        lost = int(self._counts[GAVE_WAY] + self._counts[LEFT_OUT] * counted)
+        if lost and self._evictions:
+            self._evictions.inc(lost)
+        self._counts[[GAVE_WAY, LEFT_OUT]] = 0

@@ -11,7 +11,7 @@ from operators.kernels.slabs import Slab, Slabs, slab_of
 from operators.kernels.sweep import look_again
 from state.batches import EVENT
 from state.cold_store import ColdStore
-from state.profile_table import CELLS_A_CHUNK, ID_CHUNK, RULES_MAX, SLABS, TABLES
+from state.profile_table import CELLS_A_CHUNK, ID_CHUNK, RULES_MAX, SLABS, TABLES, UNAVAILABLE
 from state.spans import gather_spans
 from state.table import HashIndex, Table
 
@@ -76,7 +76,9 @@ class ProfileStore:
         hashes = self.profiles.rows["hash"][: self.profiles.size]
         self.index.rebuild(hashes)
         self.values.rebuild(self.tables["values"].rows["hash"][: self.tables["values"].size])
-        self.facts.rebuild(self.tables["facts"].rows["item"][: self.tables["facts"].size])
+        facts = self.tables["facts"].rows[: self.tables["facts"].size]
+        self.facts.rebuild(facts["item"])
+        self.shard.rows["facts_out"][0] = np.count_nonzero(facts["available"] == UNAVAILABLE)
         self._slabs = {}
         self._fit()
         self._free = np.flatnonzero(hashes == 0).astype(np.int32)

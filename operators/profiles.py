@@ -119,7 +119,7 @@ class Profiles:
         self.store.renew_rules(np.arange(self.store.profiles.size))
         self.store.look_at_all(now, self._limits)
         if self._goods is not None:
-            self._goods.restore(self.tables["facts"].rows[: self.tables["facts"].size])
+            self._goods.restore(self.tables["facts"].rows[: self.tables["facts"].size], self.shard == 0)
 
     def before_snapshot(self) -> None:
         """Bring the cold tier to the disk."""
@@ -234,9 +234,8 @@ class Profiles:
     def _tell_goods(self, batch: EventBatch, w: Workspace) -> None:
         """Tell the goods of the process what was heard of items."""
         if self._goods is not None:
-            if items := int(np.count_nonzero(batch.rows["kind"] == ITEM)):
-                facts = self.store.facts
-                self._goods.hear(batch.rows, items, self.tables["facts"].rows, facts.slot_hashes, facts.slot_rows)
+            if (batch.rows["kind"] == ITEM).any():
+                self._goods.hear(batch.rows, self.shard == 0)
             self._goods.hear_acts(w.touches[: w.n_touches])
 
     def _hear(self, batch: EventBatch) -> None:
@@ -392,7 +391,8 @@ class Profiles:
         self.store.values.size += int(found[0])
         self.store.facts.size += int(found[2])
         given_up, left_out = self.store.slab("pending").head, self.store.slab("rule_states").head
-        counts = (("values", found[1]), ("catalogue", found[3]), ("triggers", given_up[3]), ("rules", left_out[3]))
+        items = found[3] * (self.shard == 0)  # every shard hears of every item
+        counts = (("values", found[1]), ("catalogue", items), ("triggers", given_up[3]), ("rules", left_out[3]))
         for component, count in counts:
             if count:
                 self._metrics.evictions.labels(component).inc(int(count))

@@ -199,7 +199,8 @@ FACT_ROW = np.dtype(
         ("category", "u8"),
         ("brand", "u8"),
         ("price", "i8"),
-        ("ts", "i8"),
+        ("ts", "i8"),  # newest event
+        ("available_ts", "i8"),  # newest one that told `available`; 0 in rows of state from before it was kept
         ("next", "i4"),
         ("available", "u1"),  # AVAILABLE, UNAVAILABLE, or 0: nobody told
     ],
@@ -236,6 +237,8 @@ SHARD_ROW = np.dtype(
         ("sweep_at", "i8"),  # the row the next sweep begins with
         ("members", "i8", (RULES_MAX,)),  # shoppers in each rule segment, those in the cold tier among them
         ("heads", "i8", (len(SLABS), 4)),  # of each slab: rows begun, first free row plus one, free rows, left out
+        ("facts_out", "i8"),  # of the facts, items that are not available
+        ("facts_turn", "i8"),  # the fact with which the next search for one that may give way begins
         ("shown", "i8"),  # items of impressions taken in, ever: without any, acts that end their weariness are not told
     ],
     align=True,

@@ -267,7 +267,7 @@ def take_in(
         ts = event.ts
         kind = event.kind
         if kind == ITEM:
-            tell(slabs.facts, fact_hashes, fact_rows, event, limits[FACTS_MAX], new_facts)
+            tell(slabs.facts, fact_hashes, fact_rows, event, limits[FACTS_MAX], shard, new_facts)
             status[i] = FACT
             continue
         r = row_of[i]

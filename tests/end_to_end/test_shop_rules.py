@@ -101,3 +101,23 @@ def test_what_a_shop_does_not_want_is_in_no_list_and_comes_back_when_it_should(
     assert {"lamp", "chair", "clock", "cup-3"} < set(back) and not {"coffee", "cup-1", "cup-2"} & set(back)
     assert "lamp" in popular() and not {"cup-1", "cup-2"} & popular()
     assert "coffee" in listed(*LATER), "coffee comes back after a fortnight"
+
+
+def test_what_is_not_available_is_in_no_list_past_the_bound_of_the_catalogue(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the items, as many as there is room for; the next start knows them from its state."""
+    monkeypatch.setenv("COTERIE_WORKER__CATALOGUE_ITEMS_MAX", "40")
+    names = [f"thing-{n}" for n in range(80)]
+    views = [
+        event("view", DAY + MINUTE * k, f"crowd-{n}", item_id=("table", name)[k % 2])
+        for k in range(8)
+        for n, name in enumerate(names)
+    ]
+    told = [item(n, name, available=n % 2 == 0) for n, name in enumerate(names)]
+    for number, events in enumerate((told, [*views, event("view", 2 * DAY, item_id="table")])):
+        log = tmp_path / f"{number}.jsonl"
+        log.write_bytes(b"\n".join(map(orjson.dumps, events)))
+        tools.replay(tmp_path, redis_url, log, name="kept")
+    listed = {name for name, *_ in orjson.loads(tools.records(redis_url)["coterie:user:ann"]["recs"])}
+    assert len(listed) == 20 and listed <= {"table", *names[::2]}

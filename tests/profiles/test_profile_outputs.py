@@ -244,6 +244,31 @@ def test_goods_know_what_the_shards_heard_and_know_it_again_after_a_resume(tmp_p
     assert (categories.tolist(), out.tolist(), goods.size) == ([keys[0], 0, 0], [True, False, False], 2)
 
 
+def test_what_is_not_available_is_known_past_the_bound_of_the_catalogue_and_after_a_resume(tmp_path: Path) -> None:
+    """It takes the rows of what may be shown, in the same turn in a run and in two; one shard counts for all."""
+
+    def facts(begin: int, end: int) -> list[bytes]:
+        told = [{"item_id": f"i{n}", "ts": BEGIN_MS + n, "available": n % 2 == 0} for n in range(begin, end)]
+        return [json.dumps({"type": "item", "category": "c", **one}).encode() for one in told]
+
+    asked = np.array([hash_text(f"i{n}") for n in range(60)], np.uint64)
+    goods = Goods()
+    shop, whole = Shop(2, goods=goods, facts_max=30), Shop(2, facts_max=30)
+    shop.feed(*facts(0, 40))
+    whole.feed(*facts(0, 40))
+    assert shop.counted("evictions", "catalogue") == 10
+    goods = Goods()
+    again = shop.resumed(tmp_path, goods=goods)
+    assert (goods.size, goods.find(asked)[1].tolist()) == (30, [n % 2 == 1 and n < 40 for n in range(60)])
+    again.feed(*facts(40, 60))
+    whole.feed(*facts(40, 60))
+    assert (goods.size, goods.find(asked)[1].tolist()) == (50, [n % 2 == 1 for n in range(60)])
+    for key, step in again.steps.items():
+        table, other = step.tables["facts"], whole.steps[key].tables["facts"]
+        assert table.rows[: table.size].tobytes() == other.rows[: other.size].tobytes()
+        assert set(table.rows["item"][: table.size].tolist()) == set(asked[1::2].tolist())
+
+
 def test_purchases_tell_the_category_that_was_known() -> None:
     """By the line, else by an `item` event."""
     item = json.dumps({"type": "item", "ts": BEGIN_MS, "item_id": "i", "category": "c"}).encode()

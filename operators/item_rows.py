@@ -46,12 +46,14 @@ class ItemRows:
         items = np.ascontiguousarray(items)
         if self._items_max - self.table.size >= len(items) and items.all():
             return self._add(items)
-        wanted, first = np.unique(items[items != 0], return_index=True)
-        known = self.find(wanted) >= 0
-        new = wanted[~known][np.argsort(first[~known])]
+        rows = self.find(items)
+        unknown = items[(rows < 0) & (items != 0)]
+        if len(unknown) == 0:
+            return rows
+        new = unknown[np.sort(np.unique(unknown, return_index=True)[1])]
         missing = len(new) - (self._items_max - self.table.size)
         if missing > 0:
-            self._give_way(missing, wanted[known])
+            self._give_way(missing, rows[rows >= 0])
         room = self._items_max - self.table.size
         self._add(new[:room])
         if len(new) > room:
@@ -69,11 +71,11 @@ class ItemRows:
         return rows
 
     def _give_way(self, count: int, spared: np.ndarray) -> None:
-        """Give the lightest rows up, `count` and some more, but none of the items `spared`: the rows behind the new end
+        """Give the lightest rows up, `count` and some more, but none of the rows `spared`: those behind the new end
         take their places."""
         table, size = self.table, self.table.size
         weights = table.rows["popularity"][:size].copy()
-        weights[self.find(spared)] = np.inf
+        weights[spared] = np.inf
         count = min(max(count, int(size * GIVEN_UP_SHARE)), int(np.count_nonzero(weights < np.inf)))
         if count == 0:
             return

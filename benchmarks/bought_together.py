@@ -6,9 +6,9 @@ learned from. The first 30 % of the orders are learned from and not judged. HR@1
 ten stood in the order, MRR@10: mean of 1 / the first such place, P@10: mean share of the ten that stood in it.
 
 `co-visits`: what lists would show a shopper who looks at the item, where the lines of an order are views that follow
-one another. The exact ones count every pair ever seen, without bound and without fading: `count` those of the most
-common orders, `cosine` count / sqrt of the orders of both, `lift` count / the orders of the other, of pairs that were
-in five orders at least. us: CPU of one core to learn an order.
+one another. The exact ones count every pair ever seen, without bound and without fading, and order what was bought with
+an item by `count`, in how many orders both were, by `cosine`, count / sqrt(orders of the other), or by `lift`, count /
+orders of the other, of pairs that were in five orders at least. us: CPU of one core to learn an order.
 """
 
 from __future__ import annotations
